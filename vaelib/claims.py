@@ -1,0 +1,280 @@
+r"""The source's claims as hypotheses: a metric, a threshold fixed before any run, several seeds, one verdict.
+
+How to read a verdict: each claim is tested in one or more *cases*, the choices that the source leaves open. A case
+passes if every criterion is met under every seed, fails if under every seed some criterion is missed, and is mixed
+otherwise. All cases pass: the claim holds. All fail: it does not. Some pass: it holds under their condition. None
+passes and some are mixed: undecided.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from statistics import mean, stdev
+
+from vaelib.catalogue import DEQUANTISED_FLOORS, GREY_FLOORS, claim_seeds, find_vae, floor_name
+from vaelib.measurements import Panel, Reference, panel, reference
+
+
+class Verdict(StrEnum):
+    """What several seeds say of a claim."""
+
+    HOLDS = "holds"
+    CONDITIONAL = "holds under a stated condition"
+    FAILS = "does not hold"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One profile and one seed, and the measurements made under them."""
+
+    profile: str
+    seed: int
+    cache: Path | str | None = None
+
+    def panel(self, name: str) -> Panel:
+        """The measurements of a model of the catalogue."""
+        return panel(find_vae(name, self.profile, seed=self.seed), cache=self.cache)
+
+    @property
+    def reference(self) -> Reference:
+        """The yardsticks of the profile."""
+        return reference(self.profile, cache=self.cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """A number and the closed interval in which it must lie; infinite ends say 'at least' and 'at most'."""
+
+    metric: str
+    measure: Callable[[Run], float]
+    low: float = float("-inf")
+    high: float = float("inf")
+
+    def met(self, value: float) -> bool:
+        """Whether the value lies in the interval."""
+        return self.low <= value <= self.high
+
+    @property
+    def threshold(self) -> str:
+        """The interval in words."""
+        if self.high == float("inf"):
+            return f"at least {self.low:g}"
+        if self.low == float("-inf"):
+            return f"at most {self.high:g}"
+        return f"{self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One reading of a claim: the condition under which it is tested and all criteria that it must meet."""
+
+    condition: str
+    criteria: tuple[Criterion, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A statement of the source in our words, and how it is tested."""
+
+    id: str
+    section: str
+    statement: str
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One criterion measured: its value under each seed."""
+
+    condition: str
+    metric: str
+    threshold: str
+    values: tuple[float, ...]
+    met: tuple[bool, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return mean(self.values)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over seeds, 0 for a single one."""
+        return stdev(self.values) if len(self.values) > 1 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimRecord:
+    """A claim with its measurements and its verdict."""
+
+    id: str
+    section: str
+    statement: str
+    profile: str
+    seeds: tuple[int, ...]
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+    condition: str
+
+
+def evaluate(
+    claim: Claim, profile: str, *, seeds: Sequence[int], cache: Path | str | None = None
+) -> ClaimRecord:
+    """Measure a claim under each seed and give its verdict."""
+    runs = [Run(profile, seed, cache) for seed in seeds]
+    findings: list[Finding] = []
+    outcomes: dict[str, tuple[bool, ...]] = {}
+    for case in claim.cases:
+        measured = [_measure(case, criterion, runs) for criterion in case.criteria]
+        findings += measured
+        outcomes[case.condition] = tuple(all(met) for met in zip(*(finding.met for finding in measured), strict=True))
+    verdict, condition = judge(outcomes)
+    return ClaimRecord(
+        id=claim.id,
+        section=claim.section,
+        statement=claim.statement,
+        profile=profile,
+        seeds=tuple(seeds),
+        findings=tuple(findings),
+        verdict=verdict,
+        condition=condition,
+    )
+
+
+def judge(outcomes: dict[str, tuple[bool, ...]]) -> tuple[Verdict, str]:
+    """The verdict and its condition from each case's outcome per seed."""
+    if all(all(met) for met in outcomes.values()):
+        return Verdict.HOLDS, ""
+    if not any(any(met) for met in outcomes.values()):
+        return Verdict.FAILS, ""
+    passing = [condition for condition, met in outcomes.items() if all(met)]
+    if passing:
+        return Verdict.CONDITIONAL, "; ".join(passing)
+    mixed = [condition for condition, met in outcomes.items() if any(met)]
+    return Verdict.UNDECIDED, "differs between seeds: " + "; ".join(mixed)
+
+
+def evaluate_all(
+    profile: str, *, seed: int, ids: Sequence[str] | None = None, cache: Path | str | None = None
+) -> list[ClaimRecord]:
+    """The records of the claims with these ids (default all), over the seeds that start at `seed`."""
+    chosen = [claim for claim in CLAIMS if ids is None or claim.id in ids]
+    return [evaluate(claim, profile, seeds=claim_seeds(seed), cache=cache) for claim in chosen]
+
+
+def as_markdown(records: Sequence[ClaimRecord]) -> str:
+    """One row per measured criterion: claim, condition, metric, threshold, mean and standard deviation, verdict."""
+    lines = ["| claim | condition | measured | threshold | mean (sd) | met |", "|---|---|---|---|---|---|"]
+    for record in records:
+        for row, finding in enumerate(record.findings):
+            head = f"**{record.id}** {record.statement}: *{record.verdict}*" if row == 0 else ""
+            met = f"{sum(finding.met)} of {len(finding.met)} seeds"
+            value = f"{finding.mean:.3g} ({finding.spread:.1g})"
+            lines.append(
+                f"| {head} | {finding.condition} | {finding.metric} | {finding.threshold} | {value} | {met} |"
+            )
+    return "\n".join(lines)
+
+
+def verdicts_markdown(records: Sequence[ClaimRecord]) -> str:
+    """One line per claim: what the source says, and what this build finds."""
+    lines = ["| claim | section | the source says | this build finds |", "|---|---|---|---|"]
+    for record in records:
+        condition = f" ({record.condition})" if record.condition else ""
+        lines.append(f"| {record.id} | {record.section} | {record.statement} | **{record.verdict}**{condition} |")
+    return "\n".join(lines)
+
+
+def _measure(case: Case, criterion: Criterion, runs: Sequence[Run]) -> Finding:
+    values = tuple(criterion.measure(run) for run in runs)
+    return Finding(
+        condition=case.condition,
+        metric=criterion.metric,
+        threshold=criterion.threshold,
+        values=values,
+        met=tuple(criterion.met(value) for value in values),
+    )
+
+
+def _c02_criterion(name: str) -> Criterion:
+    return Criterion(
+        metric="test MSE over that of PCA with d = 10",
+        measure=lambda run: run.panel(name).mse / run.reference.mse_pca["10"],
+        low=0.8,
+        high=1.25,
+    )
+
+
+def _c03_criteria(name: str) -> tuple[Criterion, ...]:
+    return (
+        Criterion(
+            metric="Frechet distance of ancestral samples over that of as many training images",
+            measure=lambda run: run.panel(name).frechet_ancestral / run.reference.frechet_train,
+            low=10,
+        ),
+        Criterion(
+            metric="precision of ancestral samples",
+            measure=lambda run: run.panel(name).precision_ancestral,
+            high=0.5,
+        ),
+        Criterion(
+            metric="recall of ancestral samples",
+            measure=lambda run: run.panel(name).recall_ancestral,
+            high=0.5,
+        ),
+    )
+
+
+BOOK_FLOOR = "dequantised pixels, floor 1/(256 sqrt 12)"
+
+CLAIMS = (
+    Claim(
+        id="C01",
+        section="5.2",
+        statement="with two latent dimensions, reconstructions are blurry and some become another digit",
+        cases=(
+            Case(
+                condition=f"d = 2, {BOOK_FLOOR}",
+                criteria=(
+                    Criterion(
+                        metric="test MSE over that of the mean image",
+                        measure=lambda run: run.panel("simple-d2").mse / run.reference.mse_mean_image,
+                        low=0.5,
+                    ),
+                    Criterion(
+                        metric="share of reconstructions that the classifier takes for another digit",
+                        measure=lambda run: run.panel("simple-d2").label_change_rate,
+                        low=0.1,
+                    ),
+                ),
+            ),
+        ),
+    ),
+    Claim(
+        id="C02",
+        section="5.2",
+        statement="the simple VAE with d = 20 reconstructs about as well as PCA with d = 10",
+        cases=(
+            Case(condition=BOOK_FLOOR, criteria=(_c02_criterion("simple-d20"),)),
+            *(
+                Case(
+                    condition=f"{'dequantised' if dequantised else 'grey'} pixels, floor {floor:g}",
+                    criteria=(_c02_criterion(floor_name(floor, dequantised=dequantised)),),
+                )
+                for dequantised, floors in ((True, DEQUANTISED_FLOORS), (False, GREY_FLOORS))
+                for floor in floors
+            ),
+        ),
+    ),
+    Claim(
+        id="C03",
+        section="5.2",
+        statement="ancestral samples are poor and lack diversity",
+        cases=(
+            Case(condition=f"d = 20, {BOOK_FLOOR}", criteria=_c03_criteria("simple-d20")),
+            Case(condition=f"d = 2, {BOOK_FLOOR}", criteria=_c03_criteria("simple-d2")),
+        ),
+    ),
+)

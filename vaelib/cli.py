@@ -1,0 +1,165 @@
+r"""The command line: train the models of the chapter, list them, show one."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from vaelib.data import PROFILES, DataError
+from vaelib.store import DamagedEntryError, UnwritableCacheError
+from vaelib.training import NonFiniteLossError
+
+app = typer.Typer(help="Models and claims of the chapter.", no_args_is_help=True, pretty_exceptions_enable=False)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
+
+INTERRUPTED = 130
+Profile = StrEnum("Profile", {name: name for name in PROFILES})  # type: ignore[misc]
+ProfileOption = Annotated[Profile, typer.Option(help="quick: 5,000 digits; full: all 70,000.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the build; claims also use the seeds after it.")]
+CacheOption = Annotated[Path | None, typer.Option(help="Folder of the cache; default VAELIB_CACHE, else the checkout.")]
+
+
+@contextmanager
+def _plain_errors(command: str) -> Iterator[None]:
+    """The errors that a user can mend, as one message and exit code 1; Ctrl-C as 130."""
+    from vaelib.catalogue import UnknownNameError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print(f"Interrupted. Finished models are kept; run `vaelib {command}` again to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+    except (DataError, DamagedEntryError, UnwritableCacheError, NonFiniteLossError, UnknownNameError) as error:
+        errors.print(f"[bold red]Error:[/] {error}", highlight=False)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def train(
+    names: Annotated[list[str] | None, typer.Argument(help="Models, see `vaelib list`; default: all.")] = None,
+    profile: ProfileOption = Profile.quick,
+    seed: SeedOption = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes, one thread each; default: the cores.")] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
+    retrain: Annotated[bool, typer.Option(help="Train again what is in the cache.")] = False,
+    cache: CacheOption = None,
+) -> None:
+    """Train and measure models that are not in the cache yet; by default all that the book needs."""
+    with _plain_errors("train"):
+        from vaelib import catalogue
+        from vaelib.experiments import entry
+        from vaelib.jobs import default_jobs, run_all
+
+        _check_device(device)
+        experiments = (
+            [catalogue.find(name, profile, seed=seed) for name in names]
+            if names
+            else catalogue.behind_the_book(profile, seed=seed)
+        )
+        missing = [e for e in experiments if retrain or not entry(e, cache=cache).exists()]
+        workers = jobs or default_jobs(len(experiments))
+        console.print(
+            f"{len(experiments)} models ({profile} profile): {len(experiments) - len(missing)} in the cache, "
+            f"{len(missing)} to train in {workers} {'process' if workers == 1 else 'processes'}"
+        )
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            task = progress.add_task("training", total=sum(e.epochs for e in missing))
+            for done in run_all(
+                experiments,
+                jobs=workers,
+                cache=cache,
+                device=device,
+                retrain=retrain,
+                on_epoch=lambda: progress.advance(task),
+            ):
+                for line in done.lines:
+                    if not line.endswith("loaded"):
+                        progress.console.print(line, highlight=False)
+
+
+@app.command("list")
+def list_models(profile: ProfileOption = Profile.quick, seed: SeedOption = 0, cache: CacheOption = None) -> None:
+    """All models by name, and whether they are in the cache."""
+    from vaelib import catalogue
+    from vaelib.experiments import entry
+
+    table = Table("name", "purpose", "key", "cached")
+    for experiment in catalogue.experiments(profile, seed=seed).values():
+        cached = "yes" if entry(experiment, cache=cache).exists() else "no"
+        table.add_row(experiment.name, experiment.purpose, experiment.key, cached)
+    console.print(table)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A model, see `vaelib list`.")],
+    profile: ProfileOption = Profile.quick,
+    seed: SeedOption = 0,
+    cache: CacheOption = None,
+) -> None:
+    """The configuration of a model, where it is kept, and, once it is trained, its record, as JSON."""
+    with _plain_errors(f"show {name}"):
+        from vaelib import catalogue
+        from vaelib.experiments import entry
+
+        experiment = catalogue.find(name, profile, seed=seed)
+        place = entry(experiment, cache=cache)
+        record = place.read()[0] if place.exists() else {"config": experiment.config(), "trained": False}
+        console.print_json(json.dumps({"name": name, "key": experiment.key, "file": str(place.weights_file), **record}))
+
+
+@app.command()
+def report(
+    output: Annotated[Path, typer.Option(help="Folder for the generated Markdown.")],
+    profile: ProfileOption = Profile.quick,
+    seed: SeedOption = 0,
+    cache: CacheOption = None,
+) -> None:
+    """Write the computed parts of the front page: the data of this build and the verdicts on the claims."""
+    with _plain_errors("report"):
+        from vaelib import claims, data
+
+        output.mkdir(parents=True, exist_ok=True)
+        digits = data.load(profile)
+        _write(
+            output / "data.md",
+            f"This build used the **{profile}** profile: {len(digits.train):,} training and {len(digits.test):,} test "
+            f"images of MNIST ({digits.source}; SHA-256 of the pixels `{digits.sha256[:16]}...`), seed {seed}.\n",
+        )
+        records = claims.evaluate_all(profile, seed=seed, cache=cache)
+        _write(output / "verdicts.md", claims.verdicts_markdown(records) + "\n")
+
+
+def _write(file: Path, text: str) -> None:
+    """Write only what changed, so that nothing downstream is made again without need."""
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        file.write_text(text, encoding="utf-8")
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        errors.print(f"[bold red]Error:[/] device {device!r} cannot be used here ({reason}); try cpu", highlight=False)
+        raise typer.Exit(2) from None
+
+

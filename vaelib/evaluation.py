@@ -1,0 +1,92 @@
+r"""Measures of a trained model: of its reconstructions, of its codes, of its samples."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.metrics import pairwise_distances_chunked
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from vaelib.classifier import Classifier
+from vaelib.vae import VAE
+
+ACTIVE_VARIANCE = 1e-2
+
+
+def mse_per_pixel(x: Tensor, x_hat: Tensor) -> float:
+    r"""Mean of :math:`(x - \hat x)^2` over images and pixels; grey levels in [0, 1]."""
+    return (x - x_hat).square().mean().item()
+
+
+@torch.no_grad()
+def code_means(vae: VAE, x: Tensor) -> Tensor:
+    r""":math:`\mu_z(x)`, `[B, d]`."""
+    return vae.posterior(x).mean
+
+
+def active_units(mu_z: Tensor) -> int:
+    r"""Number of latent dimensions with :math:`\mathrm{Var}_x\,E_q[z_i] > 10^{-2}` (Burda et al. 2016), codes `[N, d]`."""
+    return int((mu_z.var(dim=0) > ACTIVE_VARIANCE).sum())
+
+
+@torch.no_grad()
+def aggregate_variance(vae: VAE, x: Tensor) -> Tensor:
+    r"""Variance of the aggregate posterior q(z) per dimension, `[d]`: :math:`\mathrm{Var}_x\,\mu_z + E_x\,\sigma_z^2`."""
+    qz_x = vae.posterior(x)
+    return qz_x.mean.var(dim=0, correction=0) + qz_x.variance.mean(dim=0)
+
+
+@torch.no_grad()
+def label_change_rate(classifier: Classifier, x: Tensor, x_hat: Tensor) -> float:
+    """Share of images `[B, pixels]` that the classifier takes for another digit after reconstruction."""
+    return (classifier.labels(x) != classifier.labels(x_hat)).float().mean().item()
+
+
+@torch.no_grad()
+def features(classifier: Classifier, x: Tensor) -> np.ndarray:
+    """Features `[B, 64]` of images `[B, pixels]`, float64."""
+    return classifier.features(x).double().cpu().numpy()
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    r"""Squared Frechet distance of the Normals fitted to two sets of features, `[N, k]` and `[M, k]`.
+
+    :math:`\|\mu_a - \mu_b\|^2 + \mathrm{tr}(\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2})`, at least 0
+    (Heusel et al. 2017, with the features of this book's classifier in place of Inception's: not comparable with
+    published FIDs).
+    """
+    sigma_a, sigma_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    variances, directions = np.linalg.eigh(sigma_a)
+    root_a = directions * np.sqrt(variances.clip(min=0)) @ directions.T
+    cross = np.sqrt(np.linalg.eigvalsh(root_a @ sigma_b @ root_a).clip(min=0)).sum()
+    distance = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(sigma_a) + np.trace(sigma_b) - 2 * cross
+    return max(float(distance), 0.0)
+
+
+class PrecisionRecall(NamedTuple):
+    """Shares in [0, 1]."""
+
+    precision: float
+    """Of the samples that lie in the neighbourhood of the data: quality."""
+    recall: float
+    """Of the data that lie in the neighbourhood of the samples: diversity."""
+
+
+def precision_recall(data: np.ndarray, samples: np.ndarray, *, neighbours: int = 3) -> PrecisionRecall:
+    """Improved precision and recall from balls that reach to the k-th nearest neighbour (Kynkaanniemi et al. 2019).
+
+    Features `[N, k]` and `[M, k]`; the two sets should be of one size, since balls shrink with it.
+    """
+    return PrecisionRecall(
+        precision=_covered(samples, by=data, neighbours=neighbours),
+        recall=_covered(data, by=samples, neighbours=neighbours),
+    )
+
+
+def _covered(points: np.ndarray, *, by: np.ndarray, neighbours: int) -> float:
+    """Share of points within at least one ball around the rows of `by`."""
+    index = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(by)
+    radii = index.kneighbors()[0][:, -1]
+    chunks = pairwise_distances_chunked(points, by, reduce_func=lambda distances, _: (distances <= radii).any(axis=1))
+    return float(np.concatenate(list(chunks)).mean())

@@ -1,0 +1,114 @@
+r"""The linear VAE: its evidence, its posterior and its ELBO have closed forms, so that theory can be tested exactly.
+
+Throughout: x `[B, m]`, W `[m, d]`, b `[m]`, and one standard deviation sigma > 0 of p(x|z) = N(Wz + b, sigma^2 I).
+Use float64 where sigma is small against the columns of W.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, kl_divergence
+
+from vaelib.networks import diagonal_normal
+from vaelib.vae import VAE
+
+
+def evidence_nats(x: Tensor, W: Tensor, b: Tensor, sigma: float) -> Tensor:
+    r""":math:`\ln p(x) = \ln N(x; b, W W^T + \sigma^2 I)`, `[B]` in nats (Tipping and Bishop 1999, equation 6).
+
+    Raises ValueError where sigma is not positive.
+    """
+    return LowRankMultivariateNormal(b, W, torch.full_like(b, _positive(sigma) ** 2)).log_prob(x)
+
+
+def exact_posterior(x: Tensor, W: Tensor, b: Tensor, sigma: float) -> MultivariateNormal:
+    r""":math:`p(z|x) = N(M^{-1} W^T (x - b), \sigma^2 M^{-1})`, batch `[B]`, event `[d]`.
+
+    With :math:`M = W^T W + \sigma^2 I` (Tipping and Bishop 1999, section 3.2). Raises ValueError where sigma is not
+    positive.
+    """
+    M = _posterior_matrix(W, sigma)
+    return MultivariateNormal((x - b) @ torch.linalg.solve(M, W.T).T, precision_matrix=M / sigma**2)
+
+
+def optimal_posterior(x: Tensor, W: Tensor, b: Tensor, sigma: float) -> Independent:
+    r"""The diagonal Gaussian q(z|x) of the highest ELBO, :math:`N(M^{-1} W^T (x - b), \sigma^2 \mathrm{diag}(M)^{-1})`.
+
+    Batch `[B]`, event `[d]`. It is p(z|x) itself if and only if :math:`W^T W` is diagonal (Lucas et al. 2019, section
+    4.2). Raises ValueError where sigma is not positive.
+    """
+    M = _posterior_matrix(W, sigma)
+    mu_z = (x - b) @ torch.linalg.solve(M, W.T).T
+    return diagonal_normal(mu_z, (sigma / M.diagonal().sqrt()).expand_as(mu_z))
+
+
+def elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: float) -> Tensor:
+    r"""Equation 5.1 without sampling, `[B]` in nats, for a diagonal Gaussian q(z|x) = N(mu_z, diag sigma_z^2).
+
+    .. math:: -\frac{m}{2} \ln 2\pi\sigma^2
+        - \frac{\|x - b - W\mu_z\|^2 + \sum_j \sigma_{z,j}^2 \|W_j\|^2}{2\sigma^2} - KL(q(z|x) \| p(z))
+
+    :math:`W_j` are the columns of W (Lucas et al. 2019, appendix). Raises ValueError where sigma is not positive.
+    """
+    mu_z, var_z = qz_x.mean, qz_x.variance
+    squared_error = (x - b - mu_z @ W.T).square().sum(-1) + var_z @ W.square().sum(0)  # [B]
+    log_px_z = -len(b) / 2 * math.log(2 * math.pi * _positive(sigma) ** 2) - squared_error / (2 * sigma**2)  # [B]
+    return log_px_z - kl_divergence(qz_x, diagonal_normal(torch.zeros_like(mu_z), torch.ones_like(mu_z)))
+
+
+class LinearEncoder(nn.Module):
+    r""":math:`q(z|x) = N(Vx + c, \mathrm{diag}\,\sigma_z^2)`, :math:`\sigma_z` the same for every x."""
+
+    def __init__(self, *, pixels: int, latent_dim: int) -> None:
+        super().__init__()
+        self.mu = nn.Linear(pixels, latent_dim)
+        self.log_sigma = nn.Parameter(torch.zeros(latent_dim))
+
+    def forward(self, x: Tensor) -> Independent:
+        """x `[B, pixels]` to a distribution over z `[B, d]`."""
+        mu_z = self.mu(x)
+        return diagonal_normal(mu_z, self.log_sigma.exp().expand_as(mu_z))
+
+    @torch.no_grad()
+    def set_optimal(self, W: Tensor, b: Tensor, sigma: float) -> None:
+        """Set the parameters so that q(z|x) is :func:`optimal_posterior` of this decoder for every x."""
+        V = torch.linalg.solve(_posterior_matrix(W, sigma), W.T)
+        self.mu.weight.copy_(V)
+        self.mu.bias.copy_(-V @ b)
+        self.log_sigma.copy_(math.log(sigma) - _posterior_matrix(W, sigma).diagonal().log() / 2)
+
+
+class LinearGaussian(nn.Module):
+    r""":math:`N(Wz + b, \sigma^2 I)` with one :math:`\sigma` chosen by hand: the likelihood of the linear VAE."""
+
+    def __init__(self, *, features: int, pixels: int, sigma: float) -> None:
+        super().__init__()
+        self.sigma = _positive(sigma)
+        self.mu = nn.Linear(features, pixels)
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]`, here z itself, to a distribution over x `[..., pixels]`."""
+        mu = self.mu(h)
+        return diagonal_normal(mu, torch.full_like(mu, self.sigma))
+
+
+def linear_vae(*, pixels: int, latent_dim: int, sigma: float) -> VAE:
+    """A VAE whose networks are linear: W is `head.mu.weight`, b is `head.mu.bias`; raises ValueError for sigma <= 0."""
+    return VAE(
+        encoder=LinearEncoder(pixels=pixels, latent_dim=latent_dim),
+        decoder=nn.Identity(),
+        head=LinearGaussian(features=latent_dim, pixels=pixels, sigma=sigma),
+        latent_dim=latent_dim,
+    )
+
+
+def _posterior_matrix(W: Tensor, sigma: float) -> Tensor:
+    r""":math:`M = W^T W + \sigma^2 I`, `[d, d]`."""
+    return W.T @ W + _positive(sigma) ** 2 * torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
+
+
+def _positive(sigma: float) -> float:
+    if not sigma > 0:
+        raise ValueError(f"sigma must be a positive standard deviation, got {sigma}")
+    return sigma

@@ -1,0 +1,150 @@
+r"""One panel of numbers per model, on the test split, computed once and kept beside the weights."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from vaelib import data
+from vaelib.classifier import Classifier
+from vaelib.evaluation import (
+    active_units,
+    aggregate_variance,
+    code_means,
+    features,
+    frechet_distance,
+    label_change_rate,
+    mse_per_pixel,
+    precision_recall,
+)
+from vaelib.experiments import ClassifierExperiment, VaeExperiment, fetch
+from vaelib.objectives import elbo_terms
+from vaelib.baselines import fit_pca, pca_reconstructions
+from vaelib.sampling import ancestral_sampling, deterministic_sampling, reconstructions
+from vaelib.seeding import seeded
+from vaelib.store import Entry, cache_folder, code_digest, digest, remembered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """What is measured of every VAE; test split, and as many samples as test images."""
+
+    mse: float
+    label_change_rate: float
+    log_px_z_nats: float
+    median_log_px_z_nats: float
+    kl_nats: float
+    active_units: int
+    aggregate_variance: float
+    frechet_ancestral: float
+    frechet_deterministic: float
+    frechet_reconstructions: float
+    precision_ancestral: float
+    recall_ancestral: float
+    precision_deterministic: float
+    recall_deterministic: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The same yardsticks without a VAE: what the data, the mean image and PCA score on the test split."""
+
+    test_accuracy: float
+    frechet_train: float
+    precision_train: float
+    recall_train: float
+    mse_mean_image: float
+    mse_pca: dict[str, float]
+
+
+#: Sizes of the linear codes that the models are held against.
+PCA_DIMS = (1, 2, 5, 10, 20, 50, 100, 250)
+CLASSIFIER_EPOCHS = {"quick": 20, "full": 4}
+
+
+def yardstick(profile: str) -> ClassifierExperiment:
+    """The experiment behind the classifier of a profile: one for all models, so its seed is always 0."""
+    return ClassifierExperiment(
+        name="classifier", purpose="the yardstick of samples", profile=profile, epochs=CLASSIFIER_EPOCHS[profile]
+    )
+
+
+def panel(
+    experiment: VaeExperiment,
+    *,
+    cache: Path | str | None = None,
+    report: Callable[[str], object] = lambda line: None,
+) -> Panel:
+    """The measurements of one model, from the cache or computed; trains the model if it is not there."""
+    place = _entry({"panel": experiment.key, "classifier": yardstick(experiment.profile).key}, cache)
+    record = remembered(place, lambda: {"panel": asdict(_measure(experiment, cache, report))})
+    return Panel(**record["panel"])
+
+
+def reference(profile: str, *, cache: Path | str | None = None) -> Reference:
+    """The yardsticks of a profile, from the cache or computed."""
+    place = _entry({"reference": profile, "classifier": yardstick(profile).key}, cache)
+    return Reference(**remembered(place, lambda: {"reference": asdict(_refer(profile, cache))})["reference"])
+
+
+def classifier(profile: str, *, cache: Path | str | None = None) -> Classifier:
+    """The fixed classifier of a profile, loaded or trained."""
+    return cast(Classifier, fetch(yardstick(profile), cache=cache, report=lambda line: None).model)
+
+
+@torch.no_grad()
+def _measure(experiment: VaeExperiment, cache: Path | str | None, report: Callable[[str], object]) -> Panel:
+    vae = fetch(experiment, cache=cache, report=report).vae
+    judge = classifier(experiment.profile, cache=cache)
+    x = data.load(experiment.profile).test.only(experiment.digit).images
+    x_hat = reconstructions(vae, x)
+    with seeded(experiment.seed):
+        terms = elbo_terms(vae, experiment.pixels(x))
+    with seeded(experiment.seed):
+        ancestral = features(judge, ancestral_sampling(vae, len(x)))
+    with seeded(experiment.seed):
+        deterministic = features(judge, deterministic_sampling(vae, len(x)))
+    real = features(judge, x)
+    quality_ancestral = precision_recall(real, ancestral)
+    quality_deterministic = precision_recall(real, deterministic)
+    return Panel(
+        mse=mse_per_pixel(x, x_hat),
+        label_change_rate=label_change_rate(judge, x, x_hat),
+        log_px_z_nats=terms.log_px_z.mean().item(),
+        median_log_px_z_nats=terms.log_px_z.median().item(),
+        kl_nats=terms.kl.mean().item(),
+        active_units=active_units(code_means(vae, x)),
+        aggregate_variance=aggregate_variance(vae, x).mean().item(),
+        frechet_ancestral=frechet_distance(real, ancestral),
+        frechet_deterministic=frechet_distance(real, deterministic),
+        frechet_reconstructions=frechet_distance(real, features(judge, x_hat)),
+        precision_ancestral=quality_ancestral.precision,
+        recall_ancestral=quality_ancestral.recall,
+        precision_deterministic=quality_deterministic.precision,
+        recall_deterministic=quality_deterministic.recall,
+    )
+
+
+@torch.no_grad()
+def _refer(profile: str, cache: Path | str | None) -> Reference:
+    digits = data.load(profile)
+    judge = classifier(profile, cache=cache)
+    with seeded(0):
+        chosen = torch.randperm(len(digits.train))[: len(digits.test)]
+    test, train = features(judge, digits.test.images), features(judge, digits.train.images[chosen])
+    x = digits.test.images
+    pcas = {d: fit_pca(digits.train.images, latent_dim=d) for d in PCA_DIMS}
+    return Reference(
+        test_accuracy=(judge.labels(x) == digits.test.labels).double().mean().item(),
+        frechet_train=frechet_distance(test, train),
+        precision_train=precision_recall(test, train).precision,
+        recall_train=precision_recall(test, train).recall,
+        mse_mean_image=mse_per_pixel(x, digits.train.images.mean(dim=0)),
+        mse_pca={str(d): mse_per_pixel(x, pca_reconstructions(pca, x)) for d, pca in pcas.items()},
+    )
+
+
+def _entry(config: dict[str, str], cache: Path | str | None) -> Entry:
+    return Entry(cache_folder(cache) / "measurements", digest({**config, "code": code_digest(__name__)}))

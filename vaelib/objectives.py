@@ -1,0 +1,53 @@
+r"""What is maximised: per-example terms in nats, reduced once, by the caller."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from vaelib.vae import VAE
+
+
+class ElboTerms(NamedTuple):
+    """The two terms of the ELBO, each `[B]`, in nats."""
+
+    log_px_z: Tensor
+    """Reconstruction: one-sample estimate of E_q[ln p(x|z)]."""
+    kl: Tensor
+    """Regularisation: KL(q(z|x) || p(z)), in closed form, at least 0."""
+
+    @property
+    def elbo_nats(self) -> Tensor:
+        """The evidence lower bound, `[B]`, equation 5.1."""
+        return self.log_px_z - self.kl
+
+
+def elbo_terms(vae: VAE, x: Tensor) -> ElboTerms:
+    r""":math:`E_{q(z|x)}[\ln p(x|z)] - KL(q(z|x) \| p(z))`, equation 5.1, with one reparameterised draw of z.
+
+    x `[B, pixels]` to two terms `[B]` in nats. The KL of two Normals is exact (Kingma and Welling 2014, appendix B).
+    """
+    qz_x = vae.posterior(x)
+    z = qz_x.rsample()
+    return ElboTerms(log_px_z=vae.likelihood(z).log_prob(x), kl=kl_divergence(qz_x, vae.prior))
+
+
+def elbo_nats(vae: VAE, x: Tensor) -> Tensor:
+    """The evidence lower bound of each example, `[B]`, in nats (equation 5.1)."""
+    return elbo_terms(vae, x).elbo_nats
+
+
+def log_weights(vae: VAE, x: Tensor, *, samples: int) -> Tensor:
+    r""":math:`\ln w_k = \ln p(z_k) + \ln p(x|z_k) - \ln q(z_k|x)`, :math:`z_k \sim q(z|x)`, as `[K, B]` in nats."""
+    qz_x = vae.posterior(x)
+    z = qz_x.rsample((samples,))
+    return vae.prior.log_prob(z) + vae.likelihood(z).log_prob(x) - qz_x.log_prob(z)
+
+
+def iwae_bound_nats(vae: VAE, x: Tensor, *, samples: int) -> Tensor:
+    r""":math:`\ln \frac1K \sum_k w_k`, `[B]` in nats: the ELBO at K = 1, the evidence as K grows (Burda et al. 2016)."""
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    return torch.logsumexp(log_weights(vae, x, samples=samples), dim=0) - math.log(samples)

@@ -1,0 +1,196 @@
+r"""Pictures: data in, a matplotlib Figure out. Captions and titles live in the book, colours and sizes here."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt  # activates the notebook's display of figures; no figure is made through it
+import numpy as np
+from daft import PGM
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
+from torch import Tensor
+
+SIDE = 28
+WIDTH = 7.0
+#: Ten colours chosen to stay apart for colour-blind readers (Petroff 2021).
+DIGIT_COLOURS: list[str] = [entry["color"] for entry in plt.style.library["petroff10"]["axes.prop_cycle"]]
+MARKERS = ("o", "s", "^", "D", "v", "P")
+STYLE: dict[str, object] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": mpl.cycler(color=DIGIT_COLOURS),
+    "savefig.dpi": 130,
+    "figure.dpi": 130,
+    "savefig.facecolor": "white",
+    "figure.facecolor": "white",
+    "legend.frameon": False,
+}
+mpl.rcParams.update(STYLE)
+
+
+class Series(NamedTuple):
+    """A curve with the spread of repeated runs: `x` `[n]`, `values` `[runs, n]`."""
+
+    x: Sequence[float]
+    values: Sequence[Sequence[float]]
+
+
+def rows_of_images(rows: Mapping[str, Tensor]) -> Figure:
+    """One labelled row of images `[n, 784]` under another, e.g. originals over reconstructions."""
+    n = len(next(iter(rows.values())))
+    figure = Figure(figsize=(WIDTH, WIDTH / n * len(rows) * 1.05), layout="constrained")
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axis, (label, images) in zip(axes, rows.items(), strict=True):
+        _show(axis, tile(images, columns=n))
+        axis.set_ylabel(label, rotation=0, ha="right", va="center")
+    return figure
+
+
+def image_grid(images: Tensor, *, columns: int, width: float = WIDTH / 2) -> Figure:
+    """Images `[n, 784]` in rows of `columns`."""
+    tiled = tile(images, columns=columns)
+    figure = Figure(figsize=(width, width * tiled.shape[0] / tiled.shape[1]), layout="constrained")
+    _show(figure.subplots(), tiled)
+    return figure
+
+
+def panels_of_images(panels: Mapping[str, Tensor], *, columns: int, across: int | None = None) -> Figure:
+    """Several grids of images side by side, each with its label under it, `across` of them to a row."""
+    across = across or len(panels)
+    down = -(-len(panels) // across)
+    tiles = {label: tile(images, columns=columns) for label, images in panels.items()}
+    ratio = max(t.shape[0] / t.shape[1] for t in tiles.values())
+    figure = Figure(figsize=(WIDTH, WIDTH / across * down * (ratio + 0.13)), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis, (label, tiled) in zip(axes, tiles.items(), strict=False):
+        _show(axis, tiled)
+        axis.set_xlabel(label)
+    for axis in axes[len(tiles) :]:
+        axis.set_axis_off()
+    return figure
+
+
+def latent_plane(z: Tensor, labels: Tensor, grid: Tensor) -> Figure:
+    """(a) codes z `[N, 2]` coloured and marked by digit; (b) decoded grid `[side, side, 784]`."""
+    figure = Figure(figsize=(WIDTH, WIDTH / 2 * 1.06), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    scatter_by_digit(left, z, labels)
+    left.set_xlabel("$z_1$\n(a)")
+    left.set_ylabel("$z_2$")
+    _show(right, tile(grid.flatten(0, 1), columns=grid.shape[1]))
+    right.set_xlabel("$z_1$ through the quantiles of N(0, 1)\n(b)")
+    right.set_ylabel("$z_2$ through the quantiles")
+    return figure
+
+
+def scatter_by_digit(axis: Axes, z: Tensor, labels: Tensor) -> None:
+    """Codes z `[N, 2]`, one colour a digit, the digit itself written at the median of its codes."""
+    points = z.cpu().numpy()
+    for digit in sorted(set(labels.tolist())):
+        chosen = points[(labels == digit).cpu().numpy()]
+        axis.scatter(*chosen.T, s=4, alpha=0.6, linewidths=0, color=DIGIT_COLOURS[digit])
+        axis.annotate(
+            str(digit),
+            np.median(chosen, axis=0),
+            ha="center",
+            va="center",
+            weight="bold",
+            bbox={"boxstyle": "circle,pad=0.2", "fc": "white", "ec": DIGIT_COLOURS[digit], "lw": 1.5},
+        )
+    limit = float(np.abs(points).max()) * 1.05
+    axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+
+
+def curves(
+    series: Mapping[str, Series],
+    *,
+    xlabel: str,
+    ylabel: str,
+    lines: Mapping[str, float] | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+    axis: Axes | None = None,
+) -> Figure:
+    """Means of repeated runs with every run as a small mark; `lines` are labelled horizontal references."""
+    figure = Figure(figsize=(WIDTH * 0.75, WIDTH * 0.45), layout="constrained") if axis is None else axis.figure
+    axis = figure.subplots() if axis is None else axis
+    for number, (label, (x, values)) in enumerate(series.items()):
+        runs = np.asarray(values, dtype=float)
+        line = axis.plot(x, runs.mean(axis=0), marker=MARKERS[number % len(MARKERS)], markersize=4, label=label)[0]
+        for run in runs if len(runs) > 1 else ():
+            axis.plot(x, run, ".", color=line.get_color(), alpha=0.5, markersize=3)
+    for style, (label, value) in zip((":", "--", "-."), (lines or {}).items(), strict=False):
+        axis.axhline(value, color="0.3", linestyle=style, linewidth=1, label=label)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    if log_x:
+        axis.set_xscale("log")
+    if log_y:
+        axis.set_yscale("log")
+    axis.legend()
+    assert isinstance(figure, Figure)
+    return figure
+
+
+def vae_graph() -> Figure:
+    """Code z below, image x above: the generative arrow p goes up, the inference arrow q, dashed, goes down."""
+    pgm = PGM(shape=(5, 3), origin=(-2.5, -0.5))
+    _code_and_image(pgm, at=0, observed=True)
+    pgm.add_text(-1.85, 0.95, r"$p_\theta(\mathbf{x} \mid \mathbf{z})$")
+    pgm.add_text(0.75, 0.95, r"$q_\varphi(\mathbf{z} \mid \mathbf{x})$")
+    figure = _rendered(pgm)
+    for start, end, style in (((-0.2, 0.3), (-0.2, 1.7), "-"), ((0.2, 1.7), (0.2, 0.3), "--")):
+        arrow = FancyArrowPatch(
+            pgm._ctx.convert(*start),  # noqa: SLF001 - the model's units to the picture's
+            pgm._ctx.convert(*end),  # noqa: SLF001
+            connectionstyle="arc3,rad=-0.35",
+            arrowstyle="-|>",
+            mutation_scale=12,
+            linestyle=style,
+            color="black",
+        )
+        figure.axes[0].add_patch(arrow)
+    return figure
+
+
+def generative_and_inference_graphs() -> Figure:
+    """(a) the generative model p(z) p(x|z); (b) the inference model q(z|x): two Bayesian networks."""
+    pgm = PGM(shape=(6, 3.8), origin=(-1.5, -1.3))
+    _code_and_image(pgm, at=0, observed=False)
+    pgm.add_edge("z0", "x0")
+    pgm.add_text(-0.9, -1.0, r"(a) $p(\mathbf{z})\,p_\theta(\mathbf{x} \mid \mathbf{z})$")
+    _code_and_image(pgm, at=3, observed=True)
+    pgm.add_edge("x3", "z3", plot_params={"linestyle": "--"})
+    pgm.add_text(2.4, -1.0, r"(b) $q_\varphi(\mathbf{z} \mid \mathbf{x})$")
+    return _rendered(pgm)
+
+
+def _code_and_image(pgm: PGM, *, at: float, observed: bool) -> None:
+    pgm.add_node(f"z{at}", r"$\mathbf{z}$", at, 0)
+    pgm.add_node(f"x{at}", r"$\mathbf{x}$", at, 2, observed=observed)
+
+
+def _rendered(pgm: PGM) -> Figure:
+    figure = pgm.render(dpi=mpl.rcParams["figure.dpi"]).figure
+    plt.close(figure)
+    return figure
+
+
+def tile(images: Tensor, *, columns: int) -> np.ndarray:
+    """Images `[n, 784]` as one picture of `columns` images a row, one white pixel between them, clipped to [0, 1]."""
+    n = len(images)
+    rows = -(-n // columns)
+    canvas = np.ones((rows * (SIDE + 1) - 1, columns * (SIDE + 1) - 1))
+    for place, image in enumerate(images.detach().clamp(0, 1).reshape(n, SIDE, SIDE).cpu().numpy()):
+        row, column = divmod(place, columns)
+        top, left = row * (SIDE + 1), column * (SIDE + 1)
+        canvas[top : top + SIDE, left : left + SIDE] = image
+    return canvas
+
+
+def _show(axis: Axes, picture: np.ndarray) -> None:
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)

@@ -1,0 +1,44 @@
+r"""Drawing images from the model, and decoding given codes. All draws come from torch's global generator."""
+
+import torch
+from torch import Tensor
+
+from vaelib.vae import VAE
+
+
+@torch.no_grad()
+def ancestral_sampling(vae: VAE, n: int) -> Tensor:
+    r"""Algorithm 6: x `[n, pixels]` drawn from p(x) by way of p(z) and p(x|z)."""
+    z = vae.prior.sample((n,))  # 1) sample z from N(0, I)
+    theta = vae.likelihood(z)  # 2) process z through the network to get mu_x(z) and sigma_x(z)
+    x = theta.sample()  # 3) sample x from N(mu_x(z), sigma_x(z))
+    return x  # 4) return x
+
+
+@torch.no_grad()
+def deterministic_sampling(vae: VAE, n: int) -> Tensor:
+    r"""Algorithm 7: the means :math:`\mu_x(z)`, `[n, pixels]`; after one seed, of the z that Algorithm 6 draws."""
+    z = vae.prior.sample((n,))  # 1) sample z from N(0, I)
+    theta = vae.likelihood(z)  # 2) process z through the network to get mu_x(z) and sigma_x(z)
+    return theta.mean  # 3) return mu_x(z)
+
+
+@torch.no_grad()
+def reconstructions(vae: VAE, x: Tensor) -> Tensor:
+    r""":math:`\mu_x(\mu_z(x))`, `[B, pixels]`: the mean image of the mean code of x `[B, pixels]`."""
+    return vae.likelihood(vae.posterior(x).mean).mean
+
+
+@torch.no_grad()
+def decoded_grid(vae: VAE, *, side: int) -> Tensor:
+    r""":math:`\mu_x(z)` `[side, side, pixels]` on a grid of z in the plane; latent dimension 2 only.
+
+    The grid runs through the quantiles of N(0, 1), 1/(2 side), 3/(2 side), ..., so that each node stands for an equal
+    share of the prior; the first axis is z_2 from high to low, the second z_1 from low to high.
+    """
+    if vae.latent_dim != 2:
+        raise ValueError(f"a grid in the plane needs latent dimension 2, this model has {vae.latent_dim}")
+    shares = (torch.arange(side) + 0.5) / side
+    quantiles = torch.distributions.Normal(0.0, 1.0).icdf(shares).to(vae.get_buffer("prior_mu"))
+    z_2, z_1 = torch.meshgrid(quantiles.flip(0), quantiles, indexing="ij")
+    return vae.likelihood(torch.stack((z_1, z_2), dim=-1)).mean

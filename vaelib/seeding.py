@@ -1,0 +1,14 @@
+r"""Randomness that leaves no trace: a seed inside a block, the caller's generators untouched after it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generators (CPU and GPUs) inside the block and restore them after it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,194 @@
+r"""What was computed once is kept: weights as safetensors and records as JSON, under a hash of all that makes them.
+
+An entry is one folder-free pair `KEY.json` and, for models, `KEY.safetensors`. It is written to temporary files and
+renamed, weights first, under a lock, so that a reader meets either nothing or all of it; the record holds the
+checksums of both and they are verified at each read.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache as memoise
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import platformdirs
+from filelock import FileLock
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+PACKAGE = "vaelib"
+
+
+class DamagedEntryError(RuntimeError):
+    """A cached file does not match its checksum; the message names it and the command that mends it."""
+
+
+class UnwritableCacheError(RuntimeError):
+    """The cache folder cannot be written; the message says how to move it."""
+
+
+def cache_folder(cache: Path | str | None = None) -> Path:
+    """`cache`, else `VAELIB_CACHE`, else `_cache` in the checkout, else (installed) the user's cache directory."""
+    if chosen := cache or os.environ.get("VAELIB_CACHE"):
+        return Path(chosen).expanduser().resolve()
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / "_cache"
+    return platformdirs.user_cache_path("vaelib")
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a JSON value in canonical form, first 16 hexadecimal digits."""
+    return _sha256(json.dumps(value, sort_keys=True, allow_nan=True).encode())[:16]
+
+
+@memoise
+def code_digest(module: str) -> str:
+    """Digest of a module and of all it imports from this package; comments, docstrings and layout do not count."""
+    return digest({name: _normalised(source) for name, source in _closure(module).items()})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The place of one result: `folder/key.json` and perhaps `folder/key.safetensors`."""
+
+    folder: Path
+    key: str
+
+    @property
+    def record_file(self) -> Path:
+        """Where the record is."""
+        return self.folder / f"{self.key}.json"
+
+    @property
+    def weights_file(self) -> Path:
+        """Where the weights are."""
+        return self.folder / f"{self.key}.safetensors"
+
+    def exists(self) -> bool:
+        """Whether a finished result is there."""
+        return self.record_file.is_file()
+
+    def read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The record and the weights (empty where there are none); raises `DamagedEntryError`."""
+        try:
+            record = json.loads(self.record_file.read_bytes())
+            seal = record.pop("record_sha256")
+            expected = record["weights_sha256"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(self.record_file, "it is no complete record") from error
+        if seal != _seal(record) or record["key"] != self.key:
+            raise self._damaged(self.record_file, "its content does not match its checksum")
+        if expected is None:
+            return record, {}
+        weights = self.weights_file.read_bytes() if self.weights_file.is_file() else b""
+        if _sha256(weights) != expected:
+            raise self._damaged(self.weights_file, "its content does not match the checksum in its record")
+        return record, tensors_from_bytes(weights)
+
+    def write(self, record: dict[str, Any], weights: dict[str, Tensor] | None = None) -> None:
+        """Write both files, weights first, each complete or not at all."""
+        sealed = {**record, "key": self.key, "weights_sha256": None}
+        if weights is not None:
+            content = tensors_to_bytes({name: tensor.cpu().contiguous() for name, tensor in weights.items()})
+            sealed["weights_sha256"] = _sha256(content)
+            _replace(self.weights_file, content)
+        sealed["record_sha256"] = _seal(sealed)
+        _replace(self.record_file, json.dumps(sealed, indent=1).encode())
+
+    def lock(self) -> FileLock:
+        """The lock of this entry: who holds it computes, all others wait and then read."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+        return FileLock(self.folder / f"{self.key}.lock")
+
+    def _damaged(self, file: Path, why: str) -> DamagedEntryError:
+        return DamagedEntryError(
+            f"{file} is damaged: {why}. Nothing was loaded. To mend it, delete it and run the same command again:\n"
+            f"  rm {self.record_file} {self.weights_file}"
+        )
+
+
+def remembered(entry: Entry, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The record of `entry`, computed and written under its lock if it is not there yet."""
+    if not entry.exists():
+        with entry.lock():
+            if not entry.exists():
+                entry.write(compute())
+    return entry.read()[0]
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write next to the file, flush to disk, rename over it; leave nothing behind if that fails."""
+    temporary = None
+    try:
+        with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as handle:
+            temporary = Path(handle.name)
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+    except OSError as error:
+        raise _unwritable(file.parent, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> UnwritableCacheError:
+    return UnwritableCacheError(
+        f"cannot write to the cache {folder} ({error}); free some space or set VAELIB_CACHE to a folder that can be "
+        "written. What was finished before is kept."
+    )
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _seal(record: dict[str, Any]) -> str:
+    return _sha256(json.dumps(record, sort_keys=True).encode())
+
+
+def _closure(module: str) -> dict[str, str]:
+    """Source of a module and, recursively, of the modules of this package that it imports."""
+    sources: dict[str, str] = {}
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        if name not in sources:
+            spec = importlib.util.find_spec(name)
+            assert spec is not None and spec.origin is not None, name
+            sources[name] = Path(spec.origin).read_text(encoding="utf-8")
+            pending += _imports(ast.parse(sources[name]))
+    return sources
+
+
+def _imports(tree: ast.AST) -> Iterable[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith(f"{PACKAGE}."))
+        elif isinstance(node, ast.ImportFrom) and node.module == PACKAGE:
+            yield from (f"{PACKAGE}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}."):
+            yield str(node.module)
+
+
+def _normalised(source: str) -> str:
+    """The code alone: parsed and printed again without docstrings, so that prose can change freely."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            code = [line for line in body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
+            node.body = code or [ast.Pass()]  # type: ignore[attr-defined]
+    return ast.unparse(tree)
