@@ -9,6 +9,7 @@ from vaelib.experiments import Experiment, VaeExperiment
 from vaelib.likelihoods import BernoulliPixels, PixelwiseGaussian
 from vaelib.measurements import yardstick
 
+
 class Schedule(NamedTuple):
     """How long a model is trained."""
 
@@ -17,7 +18,10 @@ class Schedule(NamedTuple):
 
 
 #: About 2,500 updates on 4,000 images, 4,700 on 60,000; chosen on a part of the training images that was set aside.
-SCHEDULES = {"quick": Schedule(epochs=40, batch_size=64), "full": Schedule(epochs=10, batch_size=128)}
+SCHEDULES = {
+    "quick": Schedule(epochs=40, batch_size=64),
+    "full": Schedule(epochs=10, batch_size=128),
+}
 
 #: Latent dimensions of the simple VAE (Figures 5.3 to 5.5) and of the gallery in the literature's style (5.8).
 SIMPLE_DIMS = (2, 20)

@@ -12,7 +12,15 @@ from enum import StrEnum
 from pathlib import Path
 from statistics import mean, stdev
 
-from vaelib.catalogue import DEQUANTISED_FLOORS, GREY_FLOORS, claim_seeds, find_vae, floor_name
+from tabulate import tabulate
+
+from vaelib.catalogue import (
+    DEQUANTISED_FLOORS,
+    GREY_FLOORS,
+    claim_seeds,
+    find_vae,
+    floor_name,
+)
 from vaelib.measurements import Panel, Reference, panel, reference
 
 
@@ -119,9 +127,7 @@ class ClaimRecord:
     condition: str
 
 
-def evaluate(
-    claim: Claim, profile: str, *, seeds: Sequence[int], cache: Path | str | None = None
-) -> ClaimRecord:
+def evaluate(claim: Claim, profile: str, *, seeds: Sequence[int], cache: Path | str | None = None) -> ClaimRecord:
     """Measure a claim under each seed and give its verdict."""
     runs = [Run(profile, seed, cache) for seed in seeds]
     findings: list[Finding] = []
@@ -157,7 +163,11 @@ def judge(outcomes: dict[str, tuple[bool, ...]]) -> tuple[Verdict, str]:
 
 
 def evaluate_all(
-    profile: str, *, seed: int, ids: Sequence[str] | None = None, cache: Path | str | None = None
+    profile: str,
+    *,
+    seed: int,
+    ids: Sequence[str] | None = None,
+    cache: Path | str | None = None,
 ) -> list[ClaimRecord]:
     """The records of the claims with these ids (default all), over the seeds that start at `seed`."""
     chosen = [claim for claim in CLAIMS if ids is None or claim.id in ids]
@@ -165,26 +175,32 @@ def evaluate_all(
 
 
 def as_markdown(records: Sequence[ClaimRecord]) -> str:
-    """One row per measured criterion: claim, condition, metric, threshold, mean and standard deviation, verdict."""
-    lines = ["| claim | condition | measured | threshold | mean (sd) | met |", "|---|---|---|---|---|---|"]
-    for record in records:
-        for row, finding in enumerate(record.findings):
-            head = f"**{record.id}** {record.statement}: *{record.verdict}*" if row == 0 else ""
-            met = f"{sum(finding.met)} of {len(finding.met)} seeds"
-            value = f"{finding.mean:.3g} ({finding.spread:.1g})"
-            lines.append(
-                f"| {head} | {finding.condition} | {finding.metric} | {finding.threshold} | {value} | {met} |"
-            )
-    return "\n".join(lines)
+    """One row per measured criterion: condition, metric, threshold, mean and standard deviation, seeds that met it."""
+    rows = [
+        (
+            record.id,
+            f.condition,
+            f.metric,
+            f.threshold,
+            f"{f.mean:.3g} ± {f.spread:.1g}",
+            f"{sum(f.met)} of {len(f.met)}",
+        )
+        for record in records
+        for f in record.findings
+    ]
+    headers = ("claim", "condition", "measured on the test images", "threshold", "mean ± sd", "seeds that meet it")
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
 def verdicts_markdown(records: Sequence[ClaimRecord]) -> str:
-    """One line per claim: what the source says, and what this build finds."""
-    lines = ["| claim | section | the source says | this build finds |", "|---|---|---|---|"]
-    for record in records:
-        condition = f" ({record.condition})" if record.condition else ""
-        lines.append(f"| {record.id} | {record.section} | {record.statement} | **{record.verdict}**{condition} |")
-    return "\n".join(lines)
+    """One row per claim: what the source says, and what this build finds."""
+    rows = [(r.id, r.section, r.statement, f"**{r.verdict}**{_in_brackets(r.condition)}") for r in records]
+    headers = ("claim", "section", "the source says", "this build finds")
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 def _measure(case: Case, criterion: Criterion, runs: Sequence[Run]) -> Finding:
@@ -263,7 +279,10 @@ CLAIMS = (
                     condition=f"{'dequantised' if dequantised else 'grey'} pixels, floor {floor:g}",
                     criteria=(_c02_criterion(floor_name(floor, dequantised=dequantised)),),
                 )
-                for dequantised, floors in ((True, DEQUANTISED_FLOORS), (False, GREY_FLOORS))
+                for dequantised, floors in (
+                    (True, DEQUANTISED_FLOORS),
+                    (False, GREY_FLOORS),
+                )
                 for floor in floors
             ),
         ),

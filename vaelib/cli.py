@@ -9,22 +9,47 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
-from vaelib.data import PROFILES, DataError
+from vaelib.data import DataError
 from vaelib.store import DamagedEntryError, UnwritableCacheError
 from vaelib.training import NonFiniteLossError
 
-app = typer.Typer(help="Models and claims of the chapter.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Models and claims of the chapter.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 
 INTERRUPTED = 130
-Profile = StrEnum("Profile", {name: name for name in PROFILES})  # type: ignore[misc]
+
+
+class Profile(StrEnum):
+    """The names of `vaelib.data.PROFILES`, as the command line completes them."""
+
+    quick = "quick"
+    full = "full"
+
+
 ProfileOption = Annotated[Profile, typer.Option(help="quick: 5,000 digits; full: all 70,000.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the build; claims also use the seeds after it.")]
-CacheOption = Annotated[Path | None, typer.Option(help="Folder of the cache; default VAELIB_CACHE, else the checkout.")]
+SeedOption = Annotated[
+    int,
+    typer.Option(min=0, help="Seed of the build; claims also use the seeds after it."),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the cache; default VAELIB_CACHE, else the checkout."),
+]
 
 
 @contextmanager
@@ -37,17 +62,29 @@ def _plain_errors(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         errors.print(f"Interrupted. Finished models are kept; run `vaelib {command}` again to go on.")
         raise typer.Exit(INTERRUPTED) from None
-    except (DataError, DamagedEntryError, UnwritableCacheError, NonFiniteLossError, UnknownNameError) as error:
+    except (
+        DataError,
+        DamagedEntryError,
+        UnwritableCacheError,
+        NonFiniteLossError,
+        UnknownNameError,
+    ) as error:
         errors.print(f"[bold red]Error:[/] {error}", highlight=False)
         raise typer.Exit(1) from None
 
 
 @app.command()
 def train(
-    names: Annotated[list[str] | None, typer.Argument(help="Models, see `vaelib list`; default: all.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models, see `vaelib list`; default: all."),
+    ] = None,
     profile: ProfileOption = Profile.quick,
     seed: SeedOption = 0,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes, one thread each; default: the cores.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes, one thread each; default: the cores."),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
     retrain: Annotated[bool, typer.Option(help="Train again what is in the cache.")] = False,
     cache: CacheOption = None,
@@ -55,8 +92,8 @@ def train(
     """Train and measure models that are not in the cache yet; by default all that the book needs."""
     with _plain_errors("train"):
         from vaelib import catalogue
-        from vaelib.experiments import entry
         from vaelib.jobs import default_jobs, run_all
+        from vaelib.trained import entry
 
         _check_device(device)
         experiments = (
@@ -94,10 +131,14 @@ def train(
 
 
 @app.command("list")
-def list_models(profile: ProfileOption = Profile.quick, seed: SeedOption = 0, cache: CacheOption = None) -> None:
+def list_models(
+    profile: ProfileOption = Profile.quick,
+    seed: SeedOption = 0,
+    cache: CacheOption = None,
+) -> None:
     """All models by name, and whether they are in the cache."""
     from vaelib import catalogue
-    from vaelib.experiments import entry
+    from vaelib.trained import entry
 
     table = Table("name", "purpose", "key", "cached")
     for experiment in catalogue.experiments(profile, seed=seed).values():
@@ -116,12 +157,21 @@ def show(
     """The configuration of a model, where it is kept, and, once it is trained, its record, as JSON."""
     with _plain_errors(f"show {name}"):
         from vaelib import catalogue
-        from vaelib.experiments import entry
+        from vaelib.trained import entry
 
         experiment = catalogue.find(name, profile, seed=seed)
         place = entry(experiment, cache=cache)
         record = place.read()[0] if place.exists() else {"config": experiment.config(), "trained": False}
-        console.print_json(json.dumps({"name": name, "key": experiment.key, "file": str(place.weights_file), **record}))
+        console.print_json(
+            json.dumps(
+                {
+                    "name": name,
+                    "key": experiment.key,
+                    "file": str(place.weights_file),
+                    **record,
+                }
+            )
+        )
 
 
 @app.command()
@@ -159,7 +209,8 @@ def _check_device(device: str) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        errors.print(f"[bold red]Error:[/] device {device!r} cannot be used here ({reason}); try cpu", highlight=False)
+        errors.print(
+            f"[bold red]Error:[/] device {device!r} cannot be used here ({reason}); try cpu",
+            highlight=False,
+        )
         raise typer.Exit(2) from None
-
-

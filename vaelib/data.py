@@ -43,16 +43,24 @@ class RawFile(NamedTuple):
 
 FULL_FILES = {
     ("train", "images"): RawFile(
-        "train-images-idx3-ubyte", 47_040_016, "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757"
+        "train-images-idx3-ubyte",
+        47_040_016,
+        "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
     ),
     ("train", "labels"): RawFile(
-        "train-labels-idx1-ubyte", 60_008, "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13"
+        "train-labels-idx1-ubyte",
+        60_008,
+        "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
     ),
     ("test", "images"): RawFile(
-        "t10k-images-idx3-ubyte", 7_840_016, "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161"
+        "t10k-images-idx3-ubyte",
+        7_840_016,
+        "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
     ),
     ("test", "labels"): RawFile(
-        "t10k-labels-idx1-ubyte", 10_008, "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5"
+        "t10k-labels-idx1-ubyte",
+        10_008,
+        "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
     ),
 }
 
@@ -75,6 +83,11 @@ class Digits:
         if not keep.any():
             raise ValueError(f"no image is labelled {digit!r}; the labels are {sorted(set(self.labels.tolist()))}")
         return Digits(self.images[keep], self.labels[keep])
+
+    def one_of_each(self) -> "Digits":
+        """The first image of each digit, in the order of the digits: the same in every figure that shows examples."""
+        first = torch.stack([(self.labels == digit).nonzero()[0, 0] for digit in self.labels.unique()])
+        return Digits(self.images[first], self.labels[first])
 
 
 @dataclass(frozen=True)
@@ -114,11 +127,17 @@ def load_quick(device: torch.device, file: Path = Path(QUICK_FILE)) -> Mnist:
         table = np.genfromtxt(file, delimiter=",", dtype=np.uint8)
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({error}); expected {QUICK_COUNT:,} digits; run: {mend}") from error
-    pixels, labels = np.ascontiguousarray(table[:, :-1]), np.ascontiguousarray(table[:, -1])
+    pixels, labels = (
+        np.ascontiguousarray(table[:, :-1]),
+        np.ascontiguousarray(table[:, -1]),
+    )
     _verify(file, pixels, QUICK_SHA256, QUICK_COUNT, mend)
     _verify(file, labels, QUICK_LABELS_SHA256, QUICK_COUNT, mend)
     train, test = train_test_split(
-        np.arange(QUICK_COUNT), test_size=QUICK_TEST_SIZE, stratify=labels, random_state=QUICK_SPLIT_SEED
+        np.arange(QUICK_COUNT),
+        test_size=QUICK_TEST_SIZE,
+        stratify=labels,
+        random_state=QUICK_SPLIT_SEED,
     )
     return Mnist(
         train=_digits(pixels[train], labels[train], device),
@@ -149,16 +168,28 @@ def load_full(device: torch.device, root: Path | None = None) -> Mnist:
     splits = {}
     for split in ("train", "test"):
         data = MNIST(folder, train=split == "train")
-        pixels, labels = data.data.flatten(1).numpy(), data.targets.numpy().astype(np.uint8)
+        pixels, labels = (
+            data.data.flatten(1).numpy(),
+            data.targets.numpy().astype(np.uint8),
+        )
         for values, kind in ((pixels, "images"), (labels, "labels")):
             file = FULL_FILES[split, kind]
             _verify(raw / file.name, values, file.sha256, len(pixels), mend)
         splits[split] = _digits(pixels, labels, device)
-    return Mnist(splits["train"], splits["test"], "full", f"torchvision {torchvision.__version__}", CHECKSUMS["full"])
+    return Mnist(
+        splits["train"],
+        splits["test"],
+        "full",
+        f"torchvision {torchvision.__version__}",
+        CHECKSUMS["full"],
+    )
 
 
 #: What each profile reads. The names are what `PROFILE=` and the notebooks' `profile` parameter accept.
-PROFILES: dict[str, Callable[[torch.device], Mnist]] = {"quick": load_quick, "full": load_full}
+PROFILES: dict[str, Callable[[torch.device], Mnist]] = {
+    "quick": load_quick,
+    "full": load_full,
+}
 
 #: SHA-256 of each profile's pixels, as it enters the key of a model trained on them.
 CHECKSUMS = {"quick": QUICK_SHA256, "full": FULL_FILES["train", "images"].sha256}

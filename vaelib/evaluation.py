@@ -26,13 +26,13 @@ def code_means(vae: VAE, x: Tensor) -> Tensor:
 
 
 def active_units(mu_z: Tensor) -> int:
-    r"""Number of latent dimensions with :math:`\mathrm{Var}_x\,E_q[z_i] > 10^{-2}` (Burda et al. 2016), codes `[N, d]`."""
+    r"""Number of dimensions of `[N, d]` with :math:`\mathrm{Var}_x\,E_q[z_i] > 10^{-2}` (Burda et al. 2016)."""
     return int((mu_z.var(dim=0) > ACTIVE_VARIANCE).sum())
 
 
 @torch.no_grad()
 def aggregate_variance(vae: VAE, x: Tensor) -> Tensor:
-    r"""Variance of the aggregate posterior q(z) per dimension, `[d]`: :math:`\mathrm{Var}_x\,\mu_z + E_x\,\sigma_z^2`."""
+    r"""Variance of the aggregate posterior q(z), `[d]`: :math:`\mathrm{Var}_x\,\mu_z + E_x\,\sigma_z^2`."""
     qz_x = vae.posterior(x)
     return qz_x.mean.var(dim=0, correction=0) + qz_x.variance.mean(dim=0)
 

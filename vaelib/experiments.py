@@ -1,16 +1,12 @@
-r"""One trained model = one frozen configuration; its weights are made once and fetched ever after."""
+r"""One trained model = one frozen configuration, and how it is trained."""
 
-import platform
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-import numpy
-import safetensors
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -20,8 +16,8 @@ from vaelib.classifier import Classifier
 from vaelib.data import Digits
 from vaelib.networks import DecoderBody, Encoder
 from vaelib.objectives import elbo_nats, elbo_terms
+from vaelib.provenance import code_digest, digest, versions
 from vaelib.seeding import seeded
-from vaelib.store import Entry, cache_folder, code_digest, digest
 from vaelib.training import Step, fit
 from vaelib.vae import VAE
 
@@ -68,9 +64,16 @@ class Experiment(ABC):
         labels = ("name", "purpose")
         return {"experiment": type(self).__name__} | {k: _plain(v) for k, v in values.items() if k not in labels}
 
+    def _modules(self) -> set[str]:
+        """The modules of the functions and classes that are fields."""
+        values = (getattr(self, field.name) for field in fields(self))
+        functions = (value.func if isinstance(value, partial) else value for value in values)
+        return {function.__module__ for function in functions if callable(function)}
+
     @property
     def key(self) -> str:
-        """Hash of the configuration, the data, this code with all that it imports, and the version of torch.
+        """Hash of the configuration, the data, the version of torch, and the code: of this module, of the modules of
+        the likelihood and the objective, and of all that these import.
 
         The processor and the device change last digits only; they are in the record, not in the key.
         """
@@ -78,8 +81,8 @@ class Experiment(ABC):
             {
                 "config": self.config(),
                 "data": data.CHECKSUMS[self.profile],
-                "code": code_digest(__name__),
-                "torch": torch.__version__.split("+")[0],
+                "code": {module: code_digest(module) for module in sorted({__name__, *self._modules()})},
+                "torch": versions()["torch"].split("+")[0],
             }
         )
 
@@ -125,7 +128,10 @@ class VaeExperiment(Experiment):
         """The two terms of the ELBO on the test split, mean over images, in nats."""
         assert isinstance(model, VAE)
         terms = elbo_terms(model, self.pixels(test.only(self.digit).images))
-        return {"test_log_px_z_nats": terms.log_px_z.mean().item(), "test_kl_nats": terms.kl.mean().item()}
+        return {
+            "test_log_px_z_nats": terms.log_px_z.mean().item(),
+            "test_kl_nats": terms.kl.mean().item(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,54 +155,6 @@ class ClassifierExperiment(Experiment):
         """Accuracy on the test split."""
         assert isinstance(model, Classifier)
         return {"test_accuracy": (model.labels(test.images) == test.labels).float().mean().item()}
-
-
-class Trained(NamedTuple):
-    """A trained model, in evaluation mode, and its record."""
-
-    model: nn.Module
-    record: dict[str, Any]
-
-    @property
-    def vae(self) -> VAE:
-        """The model as a VAE; raises TypeError for any other."""
-        if not isinstance(self.model, VAE):
-            raise TypeError(f"{self.record['name']} is a {type(self.model).__name__}, not a VAE")
-        return self.model
-
-
-def entry(experiment: Experiment, *, cache: Path | str | None = None) -> Entry:
-    """Where the experiment's weights and record are kept."""
-    return Entry(cache_folder(cache) / "models", experiment.key)
-
-
-def fetch(
-    experiment: Experiment,
-    *,
-    cache: Path | str | None = None,
-    device: torch.device | str = "cpu",
-    retrain: bool = False,
-    report: Callable[[str], object] = print,
-    on_epoch: Callable[[int], object] = lambda epoch: None,
-) -> Trained:
-    """Load the model from the cache, or train it and keep it; `report` gets the line that says which.
-
-    `on_epoch` is called after each epoch of training. Raises `DamagedEntryError`, `DataError`, `NonFiniteLossError`.
-    """
-    place = entry(experiment, cache=cache)
-    label = f"{experiment.name} ({experiment.profile}, seed {experiment.seed})"
-    if retrain or not place.exists():
-        with place.lock():
-            if retrain or not place.exists():
-                model, record = train(experiment, device=device, on_epoch=on_epoch)
-                place.write(record, model.state_dict())
-                report(f"{label}: trained in {record['seconds']:.0f} s")
-                return Trained(model, record)
-    record, weights = place.read()
-    model = experiment.build().to(device)
-    model.load_state_dict(weights)
-    report(f"{label}: loaded")
-    return Trained(model.eval(), record)
 
 
 def train(
@@ -231,18 +189,12 @@ def train(
     return model, record
 
 
-def versions() -> dict[str, str]:
-    """What the numbers were computed with."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "safetensors": safetensors.__version__,
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def _run(experiment: Experiment, model: nn.Module, train: Digits, on_epoch: Callable[[int], object]) -> list[float]:
+def _run(
+    experiment: Experiment,
+    model: nn.Module,
+    train: Digits,
+    on_epoch: Callable[[int], object],
+) -> list[float]:
     """The mean training loss of each epoch."""
     history: list[float] = []
     losses: list[Tensor] = []

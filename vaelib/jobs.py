@@ -2,8 +2,8 @@ r"""Many independent models side by side: one process of one thread per core."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import Manager
-from multiprocessing.managers import SyncManager
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -12,8 +12,9 @@ from typing import NamedTuple
 import torch
 from joblib import Parallel, cpu_count, delayed
 
-from vaelib.experiments import Experiment, VaeExperiment, fetch
+from vaelib.experiments import Experiment, VaeExperiment
 from vaelib.measurements import panel
+from vaelib.trained import fetch
 
 
 class Done(NamedTuple):
@@ -46,8 +47,13 @@ def run_all(
     if workers < 1:
         raise ValueError(f"jobs must be at least 1, got {workers}")
     options = _Options(cache=cache, device=device, retrain=retrain)
-    with Manager() as manager, _listener(manager, on_epoch) as epochs:
-        parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)
+    with _announced(on_epoch) as epochs:
+        parallel = Parallel(
+            n_jobs=workers,
+            return_as="generator_unordered",
+            batch_size=1,
+            pre_dispatch=workers,
+        )
         yield from parallel(delayed(_job)(experiment, options, epochs) for experiment in experiments)
 
 
@@ -57,24 +63,23 @@ class _Options(NamedTuple):
     retrain: bool
 
 
-class _listener:  # noqa: N801 - reads as a context manager
-    """Calls `on_epoch` here for each epoch that a worker announces through the queue."""
+@contextmanager
+def _announced(on_epoch: Callable[[], object]) -> Iterator["Queue[int | None]"]:
+    """A queue between processes; `on_epoch` is called in this one for each epoch that a worker puts into it."""
+    with Manager() as manager:
+        queue: Queue[int | None] = manager.Queue()
 
-    def __init__(self, manager: SyncManager, on_epoch: Callable[[], object]) -> None:
-        self.queue: Queue[int | None] = manager.Queue()
-        self.thread = Thread(target=self._listen, args=(on_epoch,), daemon=True)
+        def listen() -> None:
+            while queue.get() is not None:
+                on_epoch()
 
-    def _listen(self, on_epoch: Callable[[], object]) -> None:
-        while self.queue.get() is not None:
-            on_epoch()
-
-    def __enter__(self) -> "Queue[int | None]":
-        self.thread.start()
-        return self.queue
-
-    def __exit__(self, *_: object) -> None:
-        self.queue.put(None)
-        self.thread.join()
+        thread = Thread(target=listen, daemon=True)
+        thread.start()
+        try:
+            yield queue
+        finally:
+            queue.put(None)
+            thread.join()
 
 
 def _job(experiment: Experiment, options: _Options, epochs: "Queue[int | None]") -> Done:

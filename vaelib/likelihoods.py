@@ -58,4 +58,8 @@ class BernoulliPixels(nn.Module):
 
     def forward(self, h: Tensor) -> Independent:
         """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
-        return Independent(Bernoulli(logits=self.logits(h), validate_args=False), 1, validate_args=False)
+        return Independent(
+            Bernoulli(logits=self.logits(h), validate_args=False),
+            1,
+            validate_args=False,
+        )

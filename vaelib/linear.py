@@ -8,7 +8,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, kl_divergence
+from torch.distributions import (
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    kl_divergence,
+)
 
 from vaelib.networks import diagonal_normal
 from vaelib.vae import VAE

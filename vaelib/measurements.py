@@ -8,6 +8,7 @@ from typing import cast
 import torch
 
 from vaelib import data
+from vaelib.baselines import fit_pca, pca_reconstructions
 from vaelib.classifier import Classifier
 from vaelib.evaluation import (
     active_units,
@@ -19,12 +20,13 @@ from vaelib.evaluation import (
     mse_per_pixel,
     precision_recall,
 )
-from vaelib.experiments import ClassifierExperiment, VaeExperiment, fetch
+from vaelib.experiments import ClassifierExperiment, VaeExperiment
 from vaelib.objectives import elbo_terms
-from vaelib.baselines import fit_pca, pca_reconstructions
+from vaelib.provenance import code_digest, digest
 from vaelib.sampling import ancestral_sampling, deterministic_sampling, reconstructions
 from vaelib.seeding import seeded
-from vaelib.store import Entry, cache_folder, code_digest, digest, remembered
+from vaelib.store import Entry, cache_folder, remembered
+from vaelib.trained import fetch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,10 @@ CLASSIFIER_EPOCHS = {"quick": 20, "full": 4}
 def yardstick(profile: str) -> ClassifierExperiment:
     """The experiment behind the classifier of a profile: one for all models, so its seed is always 0."""
     return ClassifierExperiment(
-        name="classifier", purpose="the yardstick of samples", profile=profile, epochs=CLASSIFIER_EPOCHS[profile]
+        name="classifier",
+        purpose="the yardstick of samples",
+        profile=profile,
+        epochs=CLASSIFIER_EPOCHS[profile],
     )
 
 
@@ -78,7 +83,10 @@ def panel(
     report: Callable[[str], object] = lambda line: None,
 ) -> Panel:
     """The measurements of one model, from the cache or computed; trains the model if it is not there."""
-    place = _entry({"panel": experiment.key, "classifier": yardstick(experiment.profile).key}, cache)
+    place = _entry(
+        {"panel": experiment.key, "classifier": yardstick(experiment.profile).key},
+        cache,
+    )
     record = remembered(place, lambda: {"panel": asdict(_measure(experiment, cache, report))})
     return Panel(**record["panel"])
 
@@ -91,7 +99,10 @@ def reference(profile: str, *, cache: Path | str | None = None) -> Reference:
 
 def classifier(profile: str, *, cache: Path | str | None = None) -> Classifier:
     """The fixed classifier of a profile, loaded or trained."""
-    return cast(Classifier, fetch(yardstick(profile), cache=cache, report=lambda line: None).model)
+    return cast(
+        Classifier,
+        fetch(yardstick(profile), cache=cache, report=lambda line: None).model,
+    )
 
 
 @torch.no_grad()
@@ -133,7 +144,10 @@ def _refer(profile: str, cache: Path | str | None) -> Reference:
     judge = classifier(profile, cache=cache)
     with seeded(0):
         chosen = torch.randperm(len(digits.train))[: len(digits.test)]
-    test, train = features(judge, digits.test.images), features(judge, digits.train.images[chosen])
+    test, train = (
+        features(judge, digits.test.images),
+        features(judge, digits.train.images[chosen]),
+    )
     x = digits.test.images
     pcas = {d: fit_pca(digits.train.images, latent_dim=d) for d in PCA_DIMS}
     return Reference(
@@ -147,4 +161,7 @@ def _refer(profile: str, cache: Path | str | None) -> Reference:
 
 
 def _entry(config: dict[str, str], cache: Path | str | None) -> Entry:
-    return Entry(cache_folder(cache) / "measurements", digest({**config, "code": code_digest(__name__)}))
+    return Entry(
+        cache_folder(cache) / "measurements",
+        digest({**config, "code": code_digest(__name__)}),
+    )

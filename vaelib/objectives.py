@@ -47,7 +47,7 @@ def log_weights(vae: VAE, x: Tensor, *, samples: int) -> Tensor:
 
 
 def iwae_bound_nats(vae: VAE, x: Tensor, *, samples: int) -> Tensor:
-    r""":math:`\ln \frac1K \sum_k w_k`, `[B]` in nats: the ELBO at K = 1, the evidence as K grows (Burda et al. 2016)."""
+    r""":math:`\ln \frac1K \sum_k w_k`, `[B]` in nats: the ELBO at K = 1 (Burda et al. 2016)."""
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     return torch.logsumexp(log_weights(vae, x, samples=samples), dim=0) - math.log(samples)

@@ -1,11 +1,13 @@
 r"""Pictures: data in, a matplotlib Figure out. Captions and titles live in the book, colours and sizes here."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt  # activates the notebook's display of figures; no figure is made through it
 import numpy as np
+from cycler import cycler
 from daft import PGM
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,18 +19,18 @@ WIDTH = 7.0
 #: Ten colours chosen to stay apart for colour-blind readers (Petroff 2021).
 DIGIT_COLOURS: list[str] = [entry["color"] for entry in plt.style.library["petroff10"]["axes.prop_cycle"]]
 MARKERS = ("o", "s", "^", "D", "v", "P")
-STYLE: dict[str, object] = {
+STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=DIGIT_COLOURS),
+    "axes.prop_cycle": cycler(color=DIGIT_COLOURS),
     "savefig.dpi": 130,
     "figure.dpi": 130,
     "savefig.facecolor": "white",
     "figure.facecolor": "white",
     "legend.frameon": False,
 }
-mpl.rcParams.update(STYLE)
+plt.style.use(STYLE)
 
 
 class Series(NamedTuple):
@@ -36,6 +38,15 @@ class Series(NamedTuple):
 
     x: Sequence[float]
     values: Sequence[Sequence[float]]
+
+
+class Curves(NamedTuple):
+    """What one plot shows: labelled series, and labelled horizontal lines for reference."""
+
+    ylabel: str
+    series: Mapping[str, Series]
+    lines: Mapping[str, float] = MappingProxyType({})
+    log_y: bool = False
 
 
 def rows_of_images(rows: Mapping[str, Tensor]) -> Figure:
@@ -91,46 +102,44 @@ def scatter_by_digit(axis: Axes, z: Tensor, labels: Tensor) -> None:
     points = z.cpu().numpy()
     for digit in sorted(set(labels.tolist())):
         chosen = points[(labels == digit).cpu().numpy()]
-        axis.scatter(*chosen.T, s=4, alpha=0.6, linewidths=0, color=DIGIT_COLOURS[digit])
+        axis.scatter(chosen[:, 0], chosen[:, 1], s=4, alpha=0.6, linewidths=0, color=DIGIT_COLOURS[digit])
         axis.annotate(
             str(digit),
             np.median(chosen, axis=0),
             ha="center",
             va="center",
             weight="bold",
-            bbox={"boxstyle": "circle,pad=0.2", "fc": "white", "ec": DIGIT_COLOURS[digit], "lw": 1.5},
+            bbox={
+                "boxstyle": "circle,pad=0.2",
+                "fc": "white",
+                "ec": DIGIT_COLOURS[digit],
+                "lw": 1.5,
+            },
         )
     limit = float(np.abs(points).max()) * 1.05
     axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
 
 
-def curves(
-    series: Mapping[str, Series],
-    *,
-    xlabel: str,
-    ylabel: str,
-    lines: Mapping[str, float] | None = None,
-    log_x: bool = False,
-    log_y: bool = False,
-    axis: Axes | None = None,
-) -> Figure:
-    """Means of repeated runs with every run as a small mark; `lines` are labelled horizontal references."""
-    figure = Figure(figsize=(WIDTH * 0.75, WIDTH * 0.45), layout="constrained") if axis is None else axis.figure
-    axis = figure.subplots() if axis is None else axis
-    for number, (label, (x, values)) in enumerate(series.items()):
-        runs = np.asarray(values, dtype=float)
-        line = axis.plot(x, runs.mean(axis=0), marker=MARKERS[number % len(MARKERS)], markersize=4, label=label)[0]
-        for run in runs if len(runs) > 1 else ():
-            axis.plot(x, run, ".", color=line.get_color(), alpha=0.5, markersize=3)
-    for style, (label, value) in zip((":", "--", "-."), (lines or {}).items(), strict=False):
-        axis.axhline(value, color="0.3", linestyle=style, linewidth=1, label=label)
-    axis.set(xlabel=xlabel, ylabel=ylabel)
-    if log_x:
-        axis.set_xscale("log")
-    if log_y:
-        axis.set_yscale("log")
-    axis.legend()
-    assert isinstance(figure, Figure)
+def curves(*panels: Curves, xlabel: str, log_x: bool = False) -> Figure:
+    """One plot per panel, side by side over a common x: means of repeated runs, and every run as a small dot."""
+    width = WIDTH if len(panels) > 1 else WIDTH * 0.75
+    figure = Figure(figsize=(width, WIDTH * 0.45), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, panel, letter in zip(axes, panels, "abcdef", strict=False):
+        for number, (label, (x, values)) in enumerate(panel.series.items()):
+            runs = np.asarray(values, dtype=float)
+            line = axis.plot(x, runs.mean(axis=0), marker=MARKERS[number % len(MARKERS)], markersize=4, label=label)[0]
+            for run in runs if len(runs) > 1 else ():
+                axis.plot(x, run, ".", color=line.get_color(), alpha=0.5, markersize=3)
+        for style, (label, value) in zip((":", "--", "-."), panel.lines.items(), strict=False):
+            axis.axhline(value, color="0.3", linestyle=style, linewidth=1, label=label)
+        axis.set(
+            xlabel=f"{xlabel}\n({letter})" if len(panels) > 1 else xlabel,
+            ylabel=panel.ylabel,
+            xscale="log" if log_x else "linear",
+            yscale="log" if panel.log_y else "linear",
+        )
+        axis.legend()
     return figure
 
 
@@ -141,10 +150,13 @@ def vae_graph() -> Figure:
     pgm.add_text(-1.85, 0.95, r"$p_\theta(\mathbf{x} \mid \mathbf{z})$")
     pgm.add_text(0.75, 0.95, r"$q_\varphi(\mathbf{z} \mid \mathbf{x})$")
     figure = _rendered(pgm)
-    for start, end, style in (((-0.2, 0.3), (-0.2, 1.7), "-"), ((0.2, 1.7), (0.2, 0.3), "--")):
+    for start, end, style in (
+        ((-0.2, 0.3), (-0.2, 1.7), "-"),
+        ((0.2, 1.7), (0.2, 0.3), "--"),
+    ):
         arrow = FancyArrowPatch(
-            pgm._ctx.convert(*start),  # noqa: SLF001 - the model's units to the picture's
-            pgm._ctx.convert(*end),  # noqa: SLF001
+            pgm._ctx.convert(*start),
+            pgm._ctx.convert(*end),
             connectionstyle="arc3,rad=-0.35",
             arrowstyle="-|>",
             mutation_scale=12,

@@ -30,6 +30,12 @@ def reconstructions(vae: VAE, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def sampled_codes(vae: VAE, x: Tensor) -> Tensor:
+    r""":math:`z \sim q(z|x)`, `[B, d]`, one draw for each image of x `[B, pixels]`."""
+    return vae.posterior(x).sample()
+
+
+@torch.no_grad()
 def decoded_grid(vae: VAE, *, side: int) -> Tensor:
     r""":math:`\mu_x(z)` `[side, side, pixels]` on a grid of z in the plane; latent dimension 2 only.
 

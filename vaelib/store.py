@@ -5,14 +5,11 @@ renamed, weights first, under a lock, so that a reader meets either nothing or a
 checksums of both and they are verified at each read.
 """
 
-import ast
 import hashlib
-import importlib.util
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache as memoise
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -22,8 +19,6 @@ from filelock import FileLock
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
-
-PACKAGE = "vaelib"
 
 
 class DamagedEntryError(RuntimeError):
@@ -42,17 +37,6 @@ def cache_folder(cache: Path | str | None = None) -> Path:
     if (checkout / "pyproject.toml").is_file():
         return checkout / "_cache"
     return platformdirs.user_cache_path("vaelib")
-
-
-def digest(value: object) -> str:
-    """SHA-256 of a JSON value in canonical form, first 16 hexadecimal digits."""
-    return _sha256(json.dumps(value, sort_keys=True, allow_nan=True).encode())[:16]
-
-
-@memoise
-def code_digest(module: str) -> str:
-    """Digest of a module and of all it imports from this package; comments, docstrings and layout do not count."""
-    return digest({name: _normalised(source) for name, source in _closure(module).items()})
 
 
 @dataclass(frozen=True)
@@ -90,7 +74,10 @@ class Entry:
             return record, {}
         weights = self.weights_file.read_bytes() if self.weights_file.is_file() else b""
         if _sha256(weights) != expected:
-            raise self._damaged(self.weights_file, "its content does not match the checksum in its record")
+            raise self._damaged(
+                self.weights_file,
+                "its content does not match the checksum in its record",
+            )
         return record, tensors_from_bytes(weights)
 
     def write(self, record: dict[str, Any], weights: dict[str, Tensor] | None = None) -> None:
@@ -157,38 +144,3 @@ def _sha256(content: bytes) -> str:
 
 def _seal(record: dict[str, Any]) -> str:
     return _sha256(json.dumps(record, sort_keys=True).encode())
-
-
-def _closure(module: str) -> dict[str, str]:
-    """Source of a module and, recursively, of the modules of this package that it imports."""
-    sources: dict[str, str] = {}
-    pending = [module]
-    while pending:
-        name = pending.pop()
-        if name not in sources:
-            spec = importlib.util.find_spec(name)
-            assert spec is not None and spec.origin is not None, name
-            sources[name] = Path(spec.origin).read_text(encoding="utf-8")
-            pending += _imports(ast.parse(sources[name]))
-    return sources
-
-
-def _imports(tree: ast.AST) -> Iterable[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith(f"{PACKAGE}."))
-        elif isinstance(node, ast.ImportFrom) and node.module == PACKAGE:
-            yield from (f"{PACKAGE}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}."):
-            yield str(node.module)
-
-
-def _normalised(source: str) -> str:
-    """The code alone: parsed and printed again without docstrings, so that prose can change freely."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            code = [line for line in body if not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant))]
-            node.body = code or [ast.Pass()]  # type: ignore[attr-defined]
-    return ast.unparse(tree)

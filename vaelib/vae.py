@@ -13,7 +13,14 @@ class VAE(nn.Module):
     `encoder` maps x to q(z|x); `decoder` maps z to features and `head` the features to p(x|z).
     """
 
-    def __init__(self, *, encoder: nn.Module, decoder: nn.Module, head: nn.Module, latent_dim: int) -> None:
+    def __init__(
+        self,
+        *,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        head: nn.Module,
+        latent_dim: int,
+    ) -> None:
         super().__init__()
         if latent_dim < 1:
             raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
