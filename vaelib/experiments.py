@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import kl_divergence
 from torch.nn.functional import cross_entropy
 
 from vaelib import data
@@ -18,8 +19,11 @@ from vaelib.networks import DecoderBody, Encoder
 from vaelib.objectives import elbo_nats, elbo_terms
 from vaelib.provenance import code_digest, digest, versions
 from vaelib.seeding import seeded
-from vaelib.training import Step, fit
+from vaelib.training import fit
 from vaelib.vae import VAE
+
+#: How many training images `Experiment.watch` looks at.
+WATCHED = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,10 @@ class Experiment(ABC):
     @abstractmethod
     def metrics(self, model: nn.Module, test: Digits) -> dict[str, float]:
         """What the record says of the trained model on the test split."""
+
+    @abstractmethod
+    def watch(self, model: nn.Module, train: Digits) -> dict[str, float]:
+        """What the history keeps of the model after each epoch; must not draw random numbers."""
 
     def at(self, *, profile: str | None = None, seed: int | None = None) -> Self:
         """The same experiment with another profile or seed."""
@@ -133,6 +141,15 @@ class VaeExperiment(Experiment):
             "test_kl_nats": terms.kl.mean().item(),
         }
 
+    def watch(self, model: nn.Module, train: Digits) -> dict[str, float]:
+        """Mean KL per image in nats and mean sigma_z, over the first training images."""
+        assert isinstance(model, VAE)
+        qz_x = model.posterior(train.only(self.digit).images[:WATCHED])
+        return {
+            "train_kl_nats": kl_divergence(qz_x, model.prior).mean().item(),
+            "train_sigma_z": qz_x.stddev.mean().item(),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierExperiment(Experiment):
@@ -150,6 +167,12 @@ class ClassifierExperiment(Experiment):
         """Cross-entropy, per example."""
         images, labels = batch
         return cross_entropy(model(images), labels, reduction="none")
+
+    def watch(self, model: nn.Module, train: Digits) -> dict[str, float]:
+        """Accuracy on the first training images."""
+        assert isinstance(model, Classifier)
+        images, labels = train.images[:WATCHED], train.labels[:WATCHED]
+        return {"train_accuracy": (model.labels(images) == labels).float().mean().item()}
 
     def metrics(self, model: nn.Module, test: Digits) -> dict[str, float]:
         """Accuracy on the test split."""
@@ -181,7 +204,7 @@ def train(
         "name": experiment.name,
         "config": experiment.config(),
         "metrics": metrics,
-        "history": {"train_loss": history},
+        "history": history,
         "versions": versions(),
         "seconds": round(seconds, 2),
         "device": str(device),
@@ -190,13 +213,10 @@ def train(
 
 
 def _run(
-    experiment: Experiment,
-    model: nn.Module,
-    train: Digits,
-    on_epoch: Callable[[int], object],
-) -> list[float]:
-    """The mean training loss of each epoch."""
-    history: list[float] = []
+    experiment: Experiment, model: nn.Module, train: Digits, on_epoch: Callable[[int], object]
+) -> dict[str, list[float]]:
+    """The history: the mean training loss of each epoch, and what the experiment watches after it."""
+    history: dict[str, list[float]] = {}
     losses: list[Tensor] = []
     steps = fit(
         model,
@@ -206,11 +226,13 @@ def _run(
         batch_size=experiment.batch_size,
         learning_rate=experiment.learning_rate,
     )
-    step: Step
     for step in steps:
         losses.append(step.loss)
         if step.ends_epoch:
-            history.append(torch.stack(losses).mean().item())
+            with torch.no_grad():
+                watched = experiment.watch(model, train)
+            for name, value in {"train_loss": torch.stack(losses).mean().item(), **watched}.items():
+                history.setdefault(name, []).append(value)
             losses.clear()
             on_epoch(step.epoch)
     return history

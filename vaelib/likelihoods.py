@@ -2,7 +2,7 @@ r"""Decoder heads: each turns the decoder's features into a distribution p(x|z) 
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Independent
+from torch.distributions import Bernoulli, ContinuousBernoulli, Independent
 from torch.nn.functional import softplus
 
 from vaelib.data import DEQUANTISATION_STD
@@ -45,6 +45,32 @@ class FixedGaussian(nn.Module):
         return diagonal_normal(mu, torch.full_like(mu, self.sigma))
 
 
+class SharedGaussian(nn.Module):
+    r""":math:`N(\mu_x(z), \sigma^2 I)` with one learned :math:`\sigma` for all pixels and all z (Rybkin et al. 2021).
+
+    Maximised over sigma the likelihood is calibrated: :math:`\sigma^2` is the mean squared error. As in
+    `PixelwiseGaussian`, :math:`\sigma = \mathrm{floor} + \mathrm{softplus}(\cdot)`.
+    """
+
+    def __init__(self, *, features: int, pixels: int, floor: float = DEQUANTISATION_STD) -> None:
+        super().__init__()
+        if floor <= 0:
+            raise ValueError(f"floor must be a positive standard deviation, got {floor}")
+        self.floor = floor
+        self.mu = nn.Linear(features, pixels)
+        self.raw_sigma = nn.Parameter(torch.zeros(()))
+
+    @property
+    def sigma(self) -> Tensor:
+        """The standard deviation, a scalar."""
+        return self.floor + softplus(self.raw_sigma)
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        mu = torch.sigmoid(self.mu(h))
+        return diagonal_normal(mu, self.sigma.expand_as(mu))
+
+
 class BernoulliPixels(nn.Module):
     r"""A Bernoulli per pixel. On grey pixels its log-probability is cross-entropy, not the log of a density.
 
@@ -63,3 +89,19 @@ class BernoulliPixels(nn.Module):
             1,
             validate_args=False,
         )
+
+
+class ContinuousBernoulliPixels(nn.Module):
+    """The Bernoulli's formula with the constant that makes it a density on [0, 1] (Loaiza-Ganem and Cunningham 2019).
+
+    Its parameter is not its mean.
+    """
+
+    def __init__(self, *, features: int, pixels: int) -> None:
+        super().__init__()
+        self.logits = nn.Linear(features, pixels)
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        pixels = ContinuousBernoulli(logits=self.logits(h), validate_args=False)
+        return Independent(pixels, 1, validate_args=False)

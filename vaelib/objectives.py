@@ -39,6 +39,32 @@ def elbo_nats(vae: VAE, x: Tensor) -> Tensor:
     return elbo_terms(vae, x).elbo_nats
 
 
+def beta_elbo_nats(vae: VAE, x: Tensor, *, beta: float) -> Tensor:
+    r""":math:`E_q[\ln p(x|z)] - \beta\, KL(q(z|x) \| p(z))`, `[B]` in nats (equation 5.4); the ELBO at beta = 1.
+
+    With a Gaussian likelihood of fixed sigma it is :math:`\beta` times the ELBO of the model with variance
+    :math:`\beta \sigma^2`, up to a constant. Raises ValueError for a negative beta.
+    """
+    if beta < 0:
+        raise ValueError(f"beta must not be negative, got {beta}")
+    terms = elbo_terms(vae, x)
+    return terms.log_px_z - beta * terms.kl
+
+
+def limit_objective(vae: VAE, x: Tensor) -> Tensor:
+    r""":math:`-\sum_j (x_j - \mu_{x,j}(z))^2`, :math:`z \sim q(z|x)`, `[B]`: equation 5.6 with the sign to maximise it.
+
+    What is left of the ELBO at beta = 0 with a fixed sigma, up to a positive factor and a constant.
+    """
+    z = vae.posterior(x).rsample()
+    return -(x - vae.likelihood(z).mean).square().sum(dim=-1)
+
+
+def autoencoder_objective(vae: VAE, x: Tensor) -> Tensor:
+    r""":math:`-\sum_j (x_j - \mu_{x,j}(\mu_z(x)))^2`, `[B]`: the plain autoencoder, with no draw at all."""
+    return -(x - vae.likelihood(vae.posterior(x).mean).mean).square().sum(dim=-1)
+
+
 def log_weights(vae: VAE, x: Tensor, *, samples: int) -> Tensor:
     r""":math:`\ln w_k = \ln p(z_k) + \ln p(x|z_k) - \ln q(z_k|x)`, :math:`z_k \sim q(z|x)`, as `[K, B]` in nats."""
     qz_x = vae.posterior(x)
