@@ -11,17 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from tabulate import tabulate
 
-from vaelib.catalogue import (
-    DEQUANTISED_FLOORS,
-    GREY_FLOORS,
-    claim_seeds,
-    find_vae,
-    floor_name,
-)
-from vaelib.measurements import Panel, Reference, panel, reference
+from vaelib.catalogue import claim_seeds, find_vae
+from vaelib.experiments import VaeExperiment
+from vaelib.measurements import Panel, Reference, measured, panel, reference
 
 
 class Verdict(StrEnum):
@@ -44,6 +40,10 @@ class Run:
     def panel(self, name: str) -> Panel:
         """The measurements of a model of the catalogue."""
         return panel(find_vae(name, self.profile, seed=self.seed), cache=self.cache)
+
+    def measured(self, measure: Callable[[VaeExperiment, Path | str | None], dict[str, float]], name: str) -> Any:
+        """One of the measurements of `vaelib.probes`, made on a model of the catalogue."""
+        return measured(measure, find_vae(name, self.profile, seed=self.seed), cache=self.cache)
 
     @property
     def reference(self) -> Reference:
@@ -163,15 +163,10 @@ def judge(outcomes: dict[str, tuple[bool, ...]]) -> tuple[Verdict, str]:
 
 
 def evaluate_all(
-    profile: str,
-    *,
-    seed: int,
-    ids: Sequence[str] | None = None,
-    cache: Path | str | None = None,
+    claims: Sequence[Claim], profile: str, *, seed: int, cache: Path | str | None = None
 ) -> list[ClaimRecord]:
-    """The records of the claims with these ids (default all), over the seeds that start at `seed`."""
-    chosen = [claim for claim in CLAIMS if ids is None or claim.id in ids]
-    return [evaluate(claim, profile, seeds=claim_seeds(seed), cache=cache) for claim in chosen]
+    """The records of the claims over the seeds that start at `seed`."""
+    return [evaluate(claim, profile, seeds=claim_seeds(seed), cache=cache) for claim in claims]
 
 
 def as_markdown(records: Sequence[ClaimRecord]) -> str:
@@ -212,88 +207,3 @@ def _measure(case: Case, criterion: Criterion, runs: Sequence[Run]) -> Finding:
         values=values,
         met=tuple(criterion.met(value) for value in values),
     )
-
-
-def _c02_criterion(name: str) -> Criterion:
-    return Criterion(
-        metric="test MSE over that of PCA with d = 10",
-        measure=lambda run: run.panel(name).mse / run.reference.mse_pca["10"],
-        low=0.8,
-        high=1.25,
-    )
-
-
-def _c03_criteria(name: str) -> tuple[Criterion, ...]:
-    return (
-        Criterion(
-            metric="Frechet distance of ancestral samples over that of as many training images",
-            measure=lambda run: run.panel(name).frechet_ancestral / run.reference.frechet_train,
-            low=10,
-        ),
-        Criterion(
-            metric="precision of ancestral samples",
-            measure=lambda run: run.panel(name).precision_ancestral,
-            high=0.5,
-        ),
-        Criterion(
-            metric="recall of ancestral samples",
-            measure=lambda run: run.panel(name).recall_ancestral,
-            high=0.5,
-        ),
-    )
-
-
-BOOK_FLOOR = "dequantised pixels, floor 1/(256 sqrt 12)"
-
-CLAIMS = (
-    Claim(
-        id="C01",
-        section="5.2",
-        statement="with two latent dimensions, reconstructions are blurry and some become another digit",
-        cases=(
-            Case(
-                condition=f"d = 2, {BOOK_FLOOR}",
-                criteria=(
-                    Criterion(
-                        metric="test MSE over that of the mean image",
-                        measure=lambda run: run.panel("simple-d2").mse / run.reference.mse_mean_image,
-                        low=0.5,
-                    ),
-                    Criterion(
-                        metric="share of reconstructions that the classifier takes for another digit",
-                        measure=lambda run: run.panel("simple-d2").label_change_rate,
-                        low=0.1,
-                    ),
-                ),
-            ),
-        ),
-    ),
-    Claim(
-        id="C02",
-        section="5.2",
-        statement="the simple VAE with d = 20 reconstructs about as well as PCA with d = 10",
-        cases=(
-            Case(condition=BOOK_FLOOR, criteria=(_c02_criterion("simple-d20"),)),
-            *(
-                Case(
-                    condition=f"{'dequantised' if dequantised else 'grey'} pixels, floor {floor:g}",
-                    criteria=(_c02_criterion(floor_name(floor, dequantised=dequantised)),),
-                )
-                for dequantised, floors in (
-                    (True, DEQUANTISED_FLOORS),
-                    (False, GREY_FLOORS),
-                )
-                for floor in floors
-            ),
-        ),
-    ),
-    Claim(
-        id="C03",
-        section="5.2",
-        statement="ancestral samples are poor and lack diversity",
-        cases=(
-            Case(condition=f"d = 20, {BOOK_FLOOR}", criteria=_c03_criteria("simple-d20")),
-            Case(condition=f"d = 2, {BOOK_FLOOR}", criteria=_c03_criteria("simple-d2")),
-        ),
-    ),
-)

@@ -19,15 +19,15 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from vaelib.data import DataError
-from vaelib.store import DamagedEntryError, UnwritableCacheError
-from vaelib.training import NonFiniteLossError
+from vaelib.errors import MendableError
 
 app = typer.Typer(
     help="Models and claims of the chapter.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+notebook_app = typer.Typer(help="Execute the book's notebooks (needs the extra `book`).", no_args_is_help=True)
+app.add_typer(notebook_app, name="notebook")
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 
@@ -55,20 +55,12 @@ CacheOption = Annotated[
 @contextmanager
 def _plain_errors(command: str) -> Iterator[None]:
     """The errors that a user can mend, as one message and exit code 1; Ctrl-C as 130."""
-    from vaelib.catalogue import UnknownNameError
-
     try:
         yield
     except KeyboardInterrupt:
         errors.print(f"Interrupted. Finished models are kept; run `vaelib {command}` again to go on.")
         raise typer.Exit(INTERRUPTED) from None
-    except (
-        DataError,
-        DamagedEntryError,
-        UnwritableCacheError,
-        NonFiniteLossError,
-        UnknownNameError,
-    ) as error:
+    except MendableError as error:
         errors.print(f"[bold red]Error:[/] {error}", highlight=False)
         raise typer.Exit(1) from None
 
@@ -92,7 +84,7 @@ def train(
     """Train and measure models that are not in the cache yet; by default all that the book needs."""
     with _plain_errors("train"):
         from vaelib import catalogue
-        from vaelib.jobs import default_jobs, run_all
+        from vaelib.jobs import default_jobs, measure_claims, run_all
         from vaelib.trained import entry
 
         _check_device(device)
@@ -128,6 +120,9 @@ def train(
                 for line in done.lines:
                     if not line.endswith("loaded"):
                         progress.console.print(line, highlight=False)
+            if not names:
+                progress.update(task, description="measuring the claims")
+                measure_claims(profile, seeds=catalogue.claim_seeds(seed), jobs=jobs, cache=cache)
 
 
 @app.command("list")
@@ -183,7 +178,7 @@ def report(
 ) -> None:
     """Write the computed parts of the front page: the data of this build and the verdicts on the claims."""
     with _plain_errors("report"):
-        from vaelib import claims, data
+        from vaelib import claims, data, hypotheses
 
         output.mkdir(parents=True, exist_ok=True)
         digits = data.load(profile)
@@ -192,8 +187,36 @@ def report(
             f"This build used the **{profile}** profile: {len(digits.train):,} training and {len(digits.test):,} test "
             f"images of MNIST ({digits.source}; SHA-256 of the pixels `{digits.sha256[:16]}...`), seed {seed}.\n",
         )
-        records = claims.evaluate_all(profile, seed=seed, cache=cache)
+        records = hypotheses.records(profile, seed=seed, cache=cache)
         _write(output / "verdicts.md", claims.verdicts_markdown(records) + "\n")
+
+
+@notebook_app.command("run")
+def run_notebook(
+    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    target: Annotated[Path, typer.Argument(help="Where the executed notebook goes.")],
+    profile: ProfileOption = Profile.quick,
+    seed: SeedOption = 0,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = 3600,
+) -> None:
+    """Execute a notebook under a profile and a seed."""
+    with _plain_errors("notebook run"):
+        from vaelib import notebooks
+
+        notebooks.run(source, target, parameters={"profile": str(profile), "seed": seed}, timeout=timeout)
+
+
+@notebook_app.command("store")
+def store_notebook(
+    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    executed: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+) -> None:
+    """Write the outputs of an executed notebook into its committed source."""
+    with _plain_errors("notebook store"):
+        from vaelib import notebooks
+
+        if notebooks.store(source, executed):
+            console.print(f"stored the outputs of {source}")
 
 
 def _write(file: Path, text: str) -> None:

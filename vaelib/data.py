@@ -17,6 +17,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision.datasets import MNIST
 
+from vaelib.errors import MendableError
+
 PIXELS = 784
 LEVELS = 256
 #: Standard deviation of the uniform noise that :func:`dequantise` adds: the width of one grey level over sqrt(12).
@@ -29,7 +31,7 @@ QUICK_SHA256 = "2913c6b6527114b7307e1086335a7665e3f94c74aba3d67525e6f116bf5ae20f
 QUICK_LABELS_SHA256 = "41b7b0a9d94690a3a2f54a1d01a9f1cc1b9512e3954fb737ad5ed9f66972403d"
 
 
-class DataError(RuntimeError):
+class DataError(MendableError, RuntimeError):
     """The images are missing, truncated or altered; the message names the file and the command that mends it."""
 
 

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import torch
 from joblib import Parallel, cpu_count, delayed
 
+from vaelib.claims import evaluate
 from vaelib.experiments import Experiment, VaeExperiment
+from vaelib.hypotheses import CLAIMS
 from vaelib.measurements import panel
 from vaelib.trained import fetch
 
@@ -55,6 +57,22 @@ def run_all(
             pre_dispatch=workers,
         )
         yield from parallel(delayed(_job)(experiment, options, epochs) for experiment in experiments)
+
+
+def measure_claims(
+    profile: str, *, seeds: Sequence[int], jobs: int | None = None, cache: Path | str | None = None
+) -> None:
+    """Make every measurement behind the claims under each seed, so that whoever asks later finds it in the cache."""
+    work = [(number, seed) for number in range(len(CLAIMS)) for seed in seeds]
+    Parallel(n_jobs=jobs or default_jobs(len(work)), batch_size=1)(
+        delayed(_measure_claim)(number, profile, seed, cache) for number, seed in work
+    )
+
+
+def _measure_claim(number: int, profile: str, seed: int, cache: Path | str | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    evaluate(CLAIMS[number], profile, seeds=[seed], cache=cache)
 
 
 class _Options(NamedTuple):

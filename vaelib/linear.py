@@ -5,6 +5,7 @@ Use float64 where sigma is small against the columns of W.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -117,3 +118,107 @@ def _positive(sigma: float) -> float:
     if not sigma > 0:
         raise ValueError(f"sigma must be a positive standard deviation, got {sigma}")
     return sigma
+
+
+def beta_elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: float, *, beta: float) -> Tensor:
+    r"""Equation 5.4 without sampling, `[B]` in nats: :func:`elbo_nats_exact` plus :math:`(1 - \beta)\, KL`.
+
+    For beta < 1 it can exceed ln p(x). It is :math:`\beta` times the ELBO of the model with variance
+    :math:`\beta \sigma^2`, up to a constant (Lucas et al. 2019). Raises ValueError for a negative beta or a sigma that
+    is not positive.
+    """
+    if beta < 0:
+        raise ValueError(f"beta must not be negative, got {beta}")
+    prior = diagonal_normal(torch.zeros_like(qz_x.mean), torch.ones_like(qz_x.mean))
+    return elbo_nats_exact(qz_x, x, W, b, sigma) + (1 - beta) * kl_divergence(qz_x, prior)
+
+
+class Spectrum(NamedTuple):
+    """Mean and eigendecomposition of the covariance of images, float64, the largest eigenvalue first."""
+
+    mean: Tensor
+    """`[m]`."""
+    eigenvalues: Tensor
+    """Variances along the principal directions, `[m]`, at least 0."""
+    directions: Tensor
+    """Orthonormal, in columns, `[m, m]`."""
+
+
+def spectrum(images: Tensor) -> Spectrum:
+    """Spectrum of images `[N, m]`; the covariance divides by N, as maximum likelihood does."""
+    x = images.double()
+    b = x.mean(dim=0)
+    eigenvalues, directions = torch.linalg.eigh((x - b).T @ (x - b) / len(x))
+    return Spectrum(b, eigenvalues.flip(0).clamp(min=0), directions.flip(1))
+
+
+def eigenvalues(images: Tensor) -> Tensor:
+    """Eigenvalues of the covariance of images `[N, m]`, `[m]`, the largest first: see :func:`spectrum`."""
+    return spectrum(images).eigenvalues
+
+
+def active_directions(eigenvalues: Tensor, *, beta: float, sigma: float) -> int:
+    r"""Number of directions with :math:`\lambda_i > \beta \sigma^2`: those that an optimal linear VAE encodes.
+
+    As many as the data offer; a model with d latent dimensions encodes at most d of them (Tipping and Bishop 1999,
+    Lucas et al. 2019). Raises ValueError where beta or sigma is not positive.
+    """
+    return int((eigenvalues > _implied_variance(beta, sigma)).sum())
+
+
+def optimal_kl_nats(eigenvalues: Tensor, *, beta: float, sigma: float) -> Tensor:
+    r""":math:`\max(0, \tfrac12 \ln (\lambda_i / \beta\sigma^2))`, `[d]`: mean KL of each direction at the optimum.
+
+    The mean is over the images that the eigenvalues come from. At the optimum (:func:`optimal_linear_vae`)
+    :math:`q(z_i|x)` has variance :math:`\beta\sigma^2 / \lambda_i`, and its mean has variance
+    :math:`1 - \beta\sigma^2 / \lambda_i` over the images: the aggregate posterior has that of the prior, 1, and of
+    the KL only the logarithm is left. Raises ValueError where beta or sigma is not positive.
+    """
+    return (eigenvalues / _implied_variance(beta, sigma)).clamp(min=1).log() / 2
+
+
+class LinearDecoder(NamedTuple):
+    """p(x|z) = N(Wz + b, sigma^2 I) but for its sigma."""
+
+    W: Tensor
+    """`[m, d]`."""
+    b: Tensor
+    """`[m]`."""
+
+
+def optimal_decoder(data: Spectrum, *, latent_dim: int, sigma: float, beta: float = 1.0) -> LinearDecoder:
+    r""":math:`W = U_d\, (\Lambda_d - \beta\sigma^2 I)_+^{1/2}`, :math:`b = \bar x`: the global optimum for fixed sigma.
+
+    :math:`U_d, \Lambda_d` are the first d directions and eigenvalues; a column with :math:`\lambda_i \le \beta\sigma^2`
+    is zero. W maximises ln p(x) for variance :math:`\beta\sigma^2` (Tipping and Bishop 1999, appendix A) and, since its
+    columns are orthogonal and q(z|x) can equal p(z|x), equation 5.4 too (Lucas et al. 2019). Another rotation of z
+    gives the same ln p(x), not the same ELBO. Raises ValueError where beta or sigma is not positive, or latent_dim not
+    between 1 and m.
+    """
+    if not 1 <= latent_dim <= len(data.mean):
+        raise ValueError(f"latent_dim must be between 1 and {len(data.mean)}, got {latent_dim}")
+    left = (data.eigenvalues[:latent_dim] - _implied_variance(beta, sigma)).clamp(min=0)
+    return LinearDecoder(W=data.directions[:, :latent_dim] * left.sqrt(), b=data.mean)
+
+
+def optimal_linear_vae(data: Spectrum, *, latent_dim: int, sigma: float, beta: float = 1.0) -> VAE:
+    r"""The linear VAE, float64, that maximises equation 5.4 on the data: :func:`optimal_decoder` and its encoder.
+
+    The encoder is :func:`optimal_posterior` for variance :math:`\beta\sigma^2`. Raises what :func:`optimal_decoder`
+    raises.
+    """
+    W, b = optimal_decoder(data, latent_dim=latent_dim, sigma=sigma, beta=beta)
+    decoder = LinearGaussian(features=latent_dim, pixels=len(b), sigma=sigma).double()
+    encoder = LinearEncoder(pixels=len(b), latent_dim=latent_dim).double()
+    with torch.no_grad():
+        decoder.mu.weight.copy_(W)
+        decoder.mu.bias.copy_(b)
+    encoder.set_optimal(W, b, math.sqrt(beta) * sigma)
+    return VAE(encoder=encoder, decoder=nn.Identity(), head=decoder, latent_dim=latent_dim).double()
+
+
+def _implied_variance(beta: float, sigma: float) -> float:
+    r""":math:`\beta \sigma^2`: the variance of the model whose ELBO equation 5.4 is."""
+    if not beta > 0:
+        raise ValueError(f"beta must be positive, got {beta}")
+    return beta * _positive(sigma) ** 2

@@ -3,7 +3,7 @@ r"""One panel of numbers per model, on the test split, computed once and kept be
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -31,7 +31,12 @@ from vaelib.trained import fetch
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """What is measured of every VAE; test split, and as many samples as test images."""
+    """What is measured of every VAE; test split, and as many samples as test images.
+
+    `mse` and the two `prior_mean` numbers are per pixel; the variances of codes are means over dimensions;
+    `prior_mean_variance` is the variance of mu_x(z) over z from the prior, `prior_mean_distance` its mean squared
+    distance from the mean training image. Terms of the ELBO are one-sample estimates in nats.
+    """
 
     mse: float
     label_change_rate: float
@@ -39,7 +44,10 @@ class Panel:
     median_log_px_z_nats: float
     kl_nats: float
     active_units: int
+    posterior_variance: float
     aggregate_variance: float
+    prior_mean_variance: float
+    prior_mean_distance: float
     frechet_ancestral: float
     frechet_deterministic: float
     frechet_reconstructions: float
@@ -76,65 +84,80 @@ def yardstick(profile: str) -> ClassifierExperiment:
     )
 
 
-def panel(
+def panel(experiment: VaeExperiment, *, cache: Path | str | None = None) -> Panel:
+    """The measurements of one model, from the cache or computed; trains the model if it is not there."""
+    return Panel(**measured(_panel, experiment, cache=cache))
+
+
+def measured(
+    measure: Callable[[VaeExperiment, Path | str | None], dict[str, Any]],
     experiment: VaeExperiment,
     *,
     cache: Path | str | None = None,
-    report: Callable[[str], object] = lambda line: None,
-) -> Panel:
-    """The measurements of one model, from the cache or computed; trains the model if it is not there."""
-    place = _entry(
-        {"panel": experiment.key, "classifier": yardstick(experiment.profile).key},
-        cache,
-    )
-    record = remembered(place, lambda: {"panel": asdict(_measure(experiment, cache, report))})
-    return Panel(**record["panel"])
+) -> dict[str, Any]:
+    """`measure(experiment, cache)`, a JSON value, remembered until the model or the code of the measure changes."""
+    depends = {
+        "measure": measure.__name__,
+        "code": code_digest(measure.__module__),
+        "model": experiment.key,
+        "classifier": yardstick(experiment.profile).key,
+    }
+    entry = Entry(cache_folder(cache) / "measurements", digest(depends))
+    return remembered(entry, lambda: {"name": experiment.name, "value": measure(experiment, cache)})["value"]
 
 
 def reference(profile: str, *, cache: Path | str | None = None) -> Reference:
     """The yardsticks of a profile, from the cache or computed."""
-    place = _entry({"reference": profile, "classifier": yardstick(profile).key}, cache)
-    return Reference(**remembered(place, lambda: {"reference": asdict(_refer(profile, cache))})["reference"])
+    depends = {"reference": profile, "code": code_digest(__name__), "classifier": yardstick(profile).key}
+    entry = Entry(cache_folder(cache) / "measurements", digest(depends))
+    return Reference(**remembered(entry, lambda: {"value": asdict(_refer(profile, cache))})["value"])
 
 
 def classifier(profile: str, *, cache: Path | str | None = None) -> Classifier:
     """The fixed classifier of a profile, loaded or trained."""
     return cast(
         Classifier,
-        fetch(yardstick(profile), cache=cache, report=lambda line: None).model,
+        fetch(yardstick(profile), cache=cache, report=_silently).model,
     )
 
 
 @torch.no_grad()
-def _measure(experiment: VaeExperiment, cache: Path | str | None, report: Callable[[str], object]) -> Panel:
-    vae = fetch(experiment, cache=cache, report=report).vae
+def _panel(experiment: VaeExperiment, cache: Path | str | None) -> dict[str, Any]:
+    vae = fetch(experiment, cache=cache, report=_silently).vae
     judge = classifier(experiment.profile, cache=cache)
-    x = data.load(experiment.profile).test.only(experiment.digit).images
+    digits = data.load(experiment.profile)
+    train, x = digits.train.only(experiment.digit).images, digits.test.only(experiment.digit).images
     x_hat = reconstructions(vae, x)
     with seeded(experiment.seed):
         terms = elbo_terms(vae, experiment.pixels(x))
     with seeded(experiment.seed):
         ancestral = features(judge, ancestral_sampling(vae, len(x)))
     with seeded(experiment.seed):
-        deterministic = features(judge, deterministic_sampling(vae, len(x)))
+        means = deterministic_sampling(vae, len(x))
+    deterministic = features(judge, means)
     real = features(judge, x)
     quality_ancestral = precision_recall(real, ancestral)
     quality_deterministic = precision_recall(real, deterministic)
-    return Panel(
-        mse=mse_per_pixel(x, x_hat),
-        label_change_rate=label_change_rate(judge, x, x_hat),
-        log_px_z_nats=terms.log_px_z.mean().item(),
-        median_log_px_z_nats=terms.log_px_z.median().item(),
-        kl_nats=terms.kl.mean().item(),
-        active_units=active_units(code_means(vae, x)),
-        aggregate_variance=aggregate_variance(vae, x).mean().item(),
-        frechet_ancestral=frechet_distance(real, ancestral),
-        frechet_deterministic=frechet_distance(real, deterministic),
-        frechet_reconstructions=frechet_distance(real, features(judge, x_hat)),
-        precision_ancestral=quality_ancestral.precision,
-        recall_ancestral=quality_ancestral.recall,
-        precision_deterministic=quality_deterministic.precision,
-        recall_deterministic=quality_deterministic.recall,
+    return asdict(
+        Panel(
+            mse=mse_per_pixel(x, x_hat),
+            label_change_rate=label_change_rate(judge, x, x_hat),
+            log_px_z_nats=terms.log_px_z.mean().item(),
+            median_log_px_z_nats=terms.log_px_z.median().item(),
+            kl_nats=terms.kl.mean().item(),
+            active_units=active_units(code_means(vae, x)),
+            posterior_variance=vae.posterior(x).variance.mean().item(),
+            aggregate_variance=aggregate_variance(vae, x).mean().item(),
+            prior_mean_variance=means.var(dim=0).mean().item(),
+            prior_mean_distance=mse_per_pixel(means, train.mean(dim=0)),
+            frechet_ancestral=frechet_distance(real, ancestral),
+            frechet_deterministic=frechet_distance(real, deterministic),
+            frechet_reconstructions=frechet_distance(real, features(judge, x_hat)),
+            precision_ancestral=quality_ancestral.precision,
+            recall_ancestral=quality_ancestral.recall,
+            precision_deterministic=quality_deterministic.precision,
+            recall_deterministic=quality_deterministic.recall,
+        )
     )
 
 
@@ -160,8 +183,5 @@ def _refer(profile: str, cache: Path | str | None) -> Reference:
     )
 
 
-def _entry(config: dict[str, str], cache: Path | str | None) -> Entry:
-    return Entry(
-        cache_folder(cache) / "measurements",
-        digest({**config, "code": code_digest(__name__)}),
-    )
+def _silently(line: str) -> None:
+    """Reports nothing: what a measurement loads is not news."""

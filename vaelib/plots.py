@@ -5,19 +5,23 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt  # activates the notebook's display of figures; no figure is made through it
+import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 from daft import PGM
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch
+from matplotlib.patches import Circle, FancyArrowPatch
 from torch import Tensor
+
+from vaelib.sampling import Plane
 
 SIDE = 28
 WIDTH = 7.0
 #: Ten colours chosen to stay apart for colour-blind readers (Petroff 2021).
 DIGIT_COLOURS: list[str] = [entry["color"] for entry in plt.style.library["petroff10"]["axes.prop_cycle"]]
+#: Shares of the prior that the circles of a latent plane hold.
+PRIOR_MASS = (0.5, 0.99)
 MARKERS = ("o", "s", "^", "D", "v", "P")
 STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -31,6 +35,7 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
 }
 plt.style.use(STYLE)
+plt.switch_backend(mpl.get_backend())  # resolves the backend, so that a notebook shows a Figure that is returned
 
 
 class Series(NamedTuple):
@@ -84,22 +89,24 @@ def panels_of_images(panels: Mapping[str, Tensor], *, columns: int, across: int 
     return figure
 
 
-def latent_plane(z: Tensor, labels: Tensor, grid: Tensor) -> Figure:
-    """(a) codes z `[N, 2]` coloured and marked by digit; (b) decoded grid `[side, side, 784]`."""
-    figure = Figure(figsize=(WIDTH, WIDTH / 2 * 1.06), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    scatter_by_digit(left, z, labels)
-    left.set_xlabel("$z_1$\n(a)")
-    left.set_ylabel("$z_2$")
-    _show(right, tile(grid.flatten(0, 1), columns=grid.shape[1]))
-    right.set_xlabel("$z_1$ through the quantiles of N(0, 1)\n(b)")
-    right.set_ylabel("$z_2$ through the quantiles")
+def latent_planes(*planes: Plane) -> Figure:
+    """For each plane, (a) its codes, coloured by digit, with the prior as circles, and (b) the decoded grid."""
+    figure = Figure(figsize=(WIDTH, WIDTH / 2 * 1.06 * len(planes)), layout="constrained")
+    letters = iter("abcdef")
+    for (left, right), plane in zip(figure.subplots(len(planes), 2, squeeze=False), planes, strict=True):
+        _scatter_by_digit(left, plane.z, plane.labels)
+        left.set_xlabel(f"$z_1$\n({next(letters)})")
+        left.set_ylabel("$z_2$")
+        _show(right, tile(plane.grid.flatten(0, 1), columns=plane.grid.shape[1]))
+        right.set_xlabel(f"$z_1$ through the quantiles of N(0, 1)\n({next(letters)})")
+        right.set_ylabel("$z_2$ through the quantiles")
     return figure
 
 
-def scatter_by_digit(axis: Axes, z: Tensor, labels: Tensor) -> None:
-    """Codes z `[N, 2]`, one colour a digit, the digit itself written at the median of its codes."""
+def _scatter_by_digit(axis: Axes, z: Tensor, labels: Tensor) -> None:
+    """Codes z `[N, 2]`, one colour a digit, the digit itself written at the median of its codes; circles: the prior."""
     points = z.cpu().numpy()
+    radii = [(-2 * np.log(1 - mass)) ** 0.5 for mass in PRIOR_MASS]
     for digit in sorted(set(labels.tolist())):
         chosen = points[(labels == digit).cpu().numpy()]
         axis.scatter(chosen[:, 0], chosen[:, 1], s=4, alpha=0.6, linewidths=0, color=DIGIT_COLOURS[digit])
@@ -109,14 +116,11 @@ def scatter_by_digit(axis: Axes, z: Tensor, labels: Tensor) -> None:
             ha="center",
             va="center",
             weight="bold",
-            bbox={
-                "boxstyle": "circle,pad=0.2",
-                "fc": "white",
-                "ec": DIGIT_COLOURS[digit],
-                "lw": 1.5,
-            },
+            bbox={"boxstyle": "circle,pad=0.2", "fc": "white", "ec": DIGIT_COLOURS[digit], "lw": 1.5},
         )
-    limit = float(np.abs(points).max()) * 1.05
+    for radius in radii:
+        axis.add_patch(Circle((0, 0), radius, fill=False, linestyle=":", edgecolor="black", linewidth=1))
+    limit = max(float(np.abs(points).max()), *radii) * 1.05
     axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
 
 
@@ -206,3 +210,22 @@ def _show(axis: Axes, picture: np.ndarray) -> None:
     axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
+
+
+def implied_deviations(marks: Mapping[str, Sequence[tuple[float, bool]]], lines: Mapping[str, float]) -> Figure:
+    """One row per program: its standard deviations, filled where they are the default; labelled vertical lines."""
+    figure = Figure(figsize=(WIDTH, 0.28 * len(marks) + 1.4), layout="constrained")
+    axis = figure.subplots()
+    for row, deviations in enumerate(marks.values()):
+        for deviation, is_default in deviations:
+            face = DIGIT_COLOURS[0] if is_default else "white"
+            axis.plot(deviation, row, "o", color=DIGIT_COLOURS[0], markerfacecolor=face, markersize=7, zorder=3)
+    axis.plot([], [], "o", color=DIGIT_COLOURS[0], label="default")
+    axis.plot([], [], "o", color=DIGIT_COLOURS[0], markerfacecolor="white", label="option")
+    for style, (label, value) in zip((":", "--", "-.", "-"), lines.items(), strict=False):
+        axis.axvline(value, color="0.3", linestyle=style, linewidth=1, label=label)
+    axis.set(xscale="log", xlabel=r"standard deviation of a pixel", yticks=range(len(marks)), yticklabels=list(marks))
+    axis.grid(axis="y", color="0.9")
+    axis.invert_yaxis()
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure

@@ -1,8 +1,11 @@
 r"""Drawing images from the model, and decoding given codes. All draws come from torch's global generator."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from vaelib.data import Digits
 from vaelib.vae import VAE
 
 
@@ -24,6 +27,16 @@ def deterministic_sampling(vae: VAE, n: int) -> Tensor:
 
 
 @torch.no_grad()
+def quantile_images(vae: VAE, n: int, *, alpha: float) -> Tensor:
+    r""":math:`\mu_x(z) + \alpha\,\sigma_x(z)`, `[n, pixels]`: every pixel at its quantile :math:`\Phi(\alpha)`.
+
+    Algorithm 7 at alpha = 0; after one seed, of the same z for every alpha. Not confined to [0, 1].
+    """
+    theta = vae.likelihood(vae.prior.sample((n,)))
+    return theta.mean + alpha * theta.stddev
+
+
+@torch.no_grad()
 def reconstructions(vae: VAE, x: Tensor) -> Tensor:
     r""":math:`\mu_x(\mu_z(x))`, `[B, pixels]`: the mean image of the mean code of x `[B, pixels]`."""
     return vae.likelihood(vae.posterior(x).mean).mean
@@ -33,6 +46,22 @@ def reconstructions(vae: VAE, x: Tensor) -> Tensor:
 def sampled_codes(vae: VAE, x: Tensor) -> Tensor:
     r""":math:`z \sim q(z|x)`, `[B, d]`, one draw for each image of x `[B, pixels]`."""
     return vae.posterior(x).sample()
+
+
+class Plane(NamedTuple):
+    """What a two-dimensional latent space looks like: codes and labels of images, and the decoded plane."""
+
+    z: Tensor
+    """Codes `[N, 2]`, one draw from each q(z|x)."""
+    labels: Tensor
+    """Digits `[N]`."""
+    grid: Tensor
+    """`decoded_grid`, `[side, side, pixels]`."""
+
+
+def latent_plane(vae: VAE, digits: Digits, *, side: int = 15) -> Plane:
+    """Codes of the digits and the decoded plane; latent dimension 2 only."""
+    return Plane(sampled_codes(vae, digits.images), digits.labels, decoded_grid(vae, side=side))
 
 
 @torch.no_grad()

@@ -20,12 +20,14 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
+from vaelib.errors import MendableError
 
-class DamagedEntryError(RuntimeError):
+
+class DamagedEntryError(MendableError, RuntimeError):
     """A cached file does not match its checksum; the message names it and the command that mends it."""
 
 
-class UnwritableCacheError(RuntimeError):
+class UnwritableCacheError(MendableError, RuntimeError):
     """The cache folder cannot be written; the message says how to move it."""
 
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vaelib.errors import MendableError
+
 
 class Step(NamedTuple):
     """One update: its number and its epoch, both from 1, whether it ends the epoch, and the mean loss before it."""
@@ -16,7 +18,7 @@ class Step(NamedTuple):
     loss: Tensor
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(MendableError, RuntimeError):
     """The loss became infinite or not a number; the message names the step and the likely cause."""
 
 

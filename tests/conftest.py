@@ -1,0 +1,63 @@
+r"""What the tests share: one seed, a cache of their own, the digits, and linear VAEs, of which all is known exactly."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from vaelib import data
+from vaelib.linear import linear_vae
+from vaelib.vae import VAE
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path, monkeypatch):
+    """Each test starts from one seed and cannot reach the cache of the checkout."""
+    monkeypatch.setenv("VAELIB_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def float64():
+    """Models and draws in double precision."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="session")
+def quick() -> data.Mnist:
+    """The quick profile."""
+    return data.load("quick")
+
+
+class Linear(NamedTuple):
+    """A linear VAE whose encoder is the best that it can be, its parameters, and some x `[8, 6]`."""
+
+    vae: VAE
+    W: Tensor
+    b: Tensor
+    sigma: float
+    x: Tensor
+
+
+@pytest.fixture
+def linear(float64) -> Linear:
+    """Correlated columns of W: p(z|x) is not diagonal and no q(z|x) of the family equals it."""
+    return _linear(torch.randn(6, 2) + torch.randn(6, 1))
+
+
+@pytest.fixture
+def orthogonal_linear(float64) -> Linear:
+    """Orthogonal columns of W: p(z|x) is diagonal and q(z|x) equals it."""
+    return _linear(torch.linalg.qr(torch.randn(6, 2)).Q * torch.tensor([2.0, 0.5]))
+
+
+def _linear(W: Tensor) -> Linear:
+    vae, b, sigma = linear_vae(pixels=6, latent_dim=2, sigma=0.5), torch.randn(6), 0.5
+    with torch.no_grad():
+        vae.head.mu.weight.copy_(W)
+        vae.head.mu.bias.copy_(b)
+    vae.encoder.set_optimal(W, b, sigma)
+    return Linear(vae, W, b, sigma, b + torch.randn(8, 6))

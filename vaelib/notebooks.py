@@ -1,0 +1,118 @@
+r"""What the build does with notebooks: run one with parameters, and store a run's outputs in the committed file."""
+
+import logging
+import os
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import nbformat
+import papermill
+from nbformat import NotebookNode
+from traitlets.config import Config
+
+from vaelib.errors import MendableError
+
+KERNEL = "python3"
+PARAMETERS_TAG = "parameters"
+INJECTED_TAG = "injected-parameters"
+
+#: The same in each committed notebook, whoever ran it.
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": KERNEL},
+    "language_info": {
+        "name": "python",
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "pygments_lexer": "ipython3",
+    },
+}
+
+
+class NotebookError(MendableError, RuntimeError):
+    """A notebook that the book cannot hold."""
+
+
+def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int) -> None:
+    """Execute `source` in the folder of `target` and write `target`, all of it or nothing."""
+    unknown = sorted(parameters.keys() - papermill.inspect_notebook(str(source)).keys())
+    if unknown:
+        raise NotebookError(f"its cell tagged {PARAMETERS_TAG!r} does not set {', '.join(unknown)}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("papermill").setLevel(logging.WARNING)
+    partial = target.with_name(f".{target.name}")  # hidden, so that Jupyter Book never takes it for a page
+    # The kernel is spoken to through files rather than ports: it needs no network, not even the machine's own.
+    with TemporaryDirectory() as sockets:
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(partial),
+                parameters=parameters,
+                kernel_name=KERNEL,
+                cwd=str(target.parent),
+                execution_timeout=timeout,
+                progress_bar=False,
+                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+            )
+            notebook = nbformat.read(partial, as_version=4)
+            write_values(notebook, parameters)
+            refuse_errors(notebook)
+            nbformat.write(notebook, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_values(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
+    """Put the values into the cell of parameters and drop the cell that papermill injected.
+
+    The page then shows the values that it was computed with, once, and has the same cells as its source.
+    """
+    notebook.cells = [cell for cell in notebook.cells if INJECTED_TAG not in cell.metadata.get("tags", [])]
+    cell = next(cell for cell in notebook.cells if PARAMETERS_TAG in cell.metadata.get("tags", []))
+    for name, value in parameters.items():
+        assignment = re.compile(rf"^({name}\s*(?::[^=]*)?=\s*)[^#\n]*?(\s*(?:#.*)?)$", re.MULTILINE)
+        cell.source, found = assignment.subn(
+            lambda match, value=value: match[1] + literal(value) + match[2], cell.source
+        )
+        if found != 1:
+            raise NotebookError(f"its cell tagged {PARAMETERS_TAG!r} must set {name} once, on a line of its own")
+
+
+def literal(value: object) -> str:
+    """A Python literal with the quotes that ruff prefers."""
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def refuse_errors(notebook: NotebookNode) -> None:
+    """Raise if a cell stored an error: Jupyter Book would publish it and exit with 0."""
+    for index, cell in enumerate(notebook.cells):
+        if any(output.output_type == "error" for output in cell.get("outputs", [])):
+            raise NotebookError(f"its cell {index} holds an error output")
+
+
+def store(source: Path, executed: Path) -> bool:
+    """Write the outputs of `executed` into the committed notebook `source`; whether that changed it."""
+    before = source.read_text(encoding="utf-8")
+    notebook, outputs = nbformat.reads(before, as_version=4), nbformat.read(executed, as_version=4)
+    if [cell.source for cell in notebook.cells] != [cell.source for cell in outputs.cells]:
+        raise NotebookError(f"{executed} was not made from it as it is now, with its default parameters")
+    count = 0
+    for cell, result in zip(notebook.cells, outputs.cells, strict=True):
+        if cell.cell_type == "code":
+            cell.metadata.pop("execution", None)
+            cell.outputs = result.outputs
+            count += bool(cell.source.strip())
+            cell.execution_count = count if cell.source.strip() else None
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = count
+    notebook.metadata = nbformat.from_dict(METADATA)
+    after = nbformat.writes(notebook) + "\n"
+    if after == before:
+        return False
+    source.write_text(after, encoding="utf-8")
+    computed = executed.stat().st_mtime_ns
+    os.utime(source, ns=(computed, computed))  # what make compares: storing outputs makes nothing out of date
+    return True
