@@ -61,3 +61,14 @@ def _linear(W: Tensor) -> Linear:
         vae.head.mu.bias.copy_(b)
     vae.encoder.set_optimal(W, b, sigma)
     return Linear(vae, W, b, sigma, b + torch.randn(8, 6))
+
+
+@pytest.fixture
+def noise(monkeypatch):
+    """In the place of the digits of the quick profile, 300 images of noise to train and 100 to test."""
+    levels = torch.randint(0, 256, (400, 784), generator=torch.Generator().manual_seed(1))
+    images, labels = levels / 255, torch.arange(400) % 10
+    digits = data.Mnist(
+        data.Digits(images[:300], labels[:300]), data.Digits(images[300:], labels[300:]), "quick", "noise", "0" * 64
+    )
+    monkeypatch.setitem(data.PROFILES, "quick", lambda device: digits)

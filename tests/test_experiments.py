@@ -19,12 +19,12 @@ from vaelib import data
 from vaelib.data import Digits, Mnist
 from vaelib.experiments import ClassifierExperiment, VaeExperiment, train
 from vaelib.likelihoods import FixedGaussian, PixelwiseGaussian
-from vaelib.objectives import iwae_bound_nats
+from vaelib.objectives import elbo_nats, iwae_bound_nats
 from vaelib.provenance import code_digest
 from vaelib.seeding import seeded
 from vaelib.store import DamagedEntryError, UnwritableCacheError, cache_folder
 from vaelib.trained import entry, fetch
-from vaelib.training import NonFiniteLossError
+from vaelib.training import NonFiniteLossError, Step
 from vaelib.vae import VAE
 
 TINY = VaeExperiment(
@@ -158,8 +158,9 @@ def test_what_has_not_changed_is_never_trained_again(loads):
     lines = []
     first, second = (fetch(TINY, report=lines.append) for _ in range(2))
     assert len(loads) == 1
+    assert entry(TINY).exists()
     assert lines == ["tiny (quick, seed 0): trained in 0 s", "tiny (quick, seed 0): loaded"]
-    assert weights(first.model) == weights(second.model)
+    assert weights(first.model) == weights(second.model) == weights(train(TINY)[0])
     assert first.record == second.record
     assert not first.model.training and not second.model.training
 
@@ -168,6 +169,14 @@ def test_what_has_changed_is_trained_again_and_only_then(loads):
     for experiment in (TINY, replace(TINY, epochs=1), TINY.at(seed=1), TINY, replace(TINY, name="renamed")):
         fetch(experiment, report=lambda line: None)
     assert len(loads) == 3
+
+
+def test_a_finished_model_is_loaded_from_a_cache_that_cannot_be_locked():
+    fetch(TINY, report=lambda line: None)
+    lock = entry(TINY).record_file.with_suffix(".lock")
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    fetch(TINY, report=lambda line: None)
 
 
 def test_retrain_trains_again(loads):
@@ -183,6 +192,26 @@ def test_the_record_says_what_was_trained_and_how_it_went():
     history = record["history"]["train_loss"]
     assert len(history) == TINY.epochs and history[1] < history[0]
     assert record["versions"]["torch"] == torch.__version__ and record["seconds"] >= 0
+
+
+def test_the_loss_is_minus_the_objective_on_the_chosen_digit():
+    experiment = replace(TINY, digit=7, dequantised=False)
+    digits, vae = few_digits().train, experiment.build()
+    (images,) = experiment.examples(digits)
+    assert torch.equal(images, digits.images[digits.labels == 7])
+    with seeded(1):
+        loss = experiment.loss(vae, images)
+    with seeded(1):
+        assert torch.equal(loss, -elbo_nats(vae, images))
+
+
+def test_the_history_holds_the_mean_loss_of_each_epoch(monkeypatch):
+    steps = [(1, 1, False, 1.0), (2, 1, True, 2.0), (3, 2, False, 3.0), (4, 2, True, 4.0)]
+    monkeypatch.setattr(
+        "vaelib.experiments.fit",
+        lambda *args, **settings: (Step(*rest, torch.tensor(loss)) for *rest, loss in steps),
+    )
+    assert train(TINY)[1]["history"]["train_loss"] == [1.5, 3.5]
 
 
 def test_the_classifier_is_cached_like_any_other_model(loads):
@@ -227,11 +256,14 @@ def other_head(*, features: int, pixels: int) -> PixelwiseGaussian:
     return PixelwiseGaussian(features=features, pixels=pixels, floor=0.1)
 
 
-class ClassWithin:
-    """Holds a namesake."""
+class One:
+    class Head(PixelwiseGaussian):
+        pass
 
-    class PixelwiseGaussian(PixelwiseGaussian):
-        """The same by name."""
+
+class Another:
+    class Head(PixelwiseGaussian):
+        pass
 
 
 CHANGES = [
@@ -290,7 +322,7 @@ def test_the_key_depends_on_the_code_of_the_module_that_a_function_comes_from(fi
 
 
 def test_no_two_functions_share_a_key():
-    functions = [partial(other_head, 1), partial(other_head, 2), PixelwiseGaussian, ClassWithin.PixelwiseGaussian]
+    functions = [partial(other_head, 1), partial(other_head, 2), One.Head, Another.Head]
     assert len({replace(TINY, head=function).key for function in functions}) == len(functions)
 
 

@@ -18,7 +18,7 @@ def test_diagonal_normal_is_the_multivariate_normal_with_diagonal_covariance():
 def test_the_encoder_gives_one_posterior_per_image():
     qz_x = Encoder(pixels=6, latent_dim=2, hidden=5)(20 * torch.randn(100, 6))
     assert (qz_x.batch_shape, qz_x.event_shape) == ((100,), (2,))
-    assert (qz_x.stddev > 0).all()
+    assert (qz_x.base_dist.scale > 0).all()
 
 
 def test_the_encoder_sees_each_image_alone():

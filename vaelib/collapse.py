@@ -22,25 +22,18 @@ def kl_per_dimension_nats(vae: VAE, x: Tensor) -> Tensor:
     return kl_divergence(diagonal_normal(qz_x.mean.double(), qz_x.stddev.double()).base_dist, prior.base_dist)
 
 
-def collapsed_share(kl: Tensor, *, epsilon: float) -> Tensor:
-    r"""Share of images with :math:`KL(q(z_i|x) \| p(z_i)) < \epsilon`, `[d]`, from :func:`kl_per_dimension_nats`.
+def collapsed_dimensions(kl: Tensor, *, epsilon: float, delta: float) -> int:
+    r"""Number of :math:`(\epsilon, \delta)`-collapsed dimensions, from :func:`kl_per_dimension_nats` `[N, d]`.
 
-    Dimension i is :math:`(\epsilon, \delta)`-collapsed if it is at least :math:`1 - \delta` (Lucas et al. 2019).
-    Raises ValueError where epsilon is not positive.
+    Dimension i is collapsed if :math:`KL(q(z_i|x) \| p(z_i)) < \epsilon` for a share of at least :math:`1 - \delta` of
+    the images (Lucas et al. 2019). Raises ValueError where epsilon is not positive or delta not in [0, 1).
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon must be a positive number of nats, got {epsilon}")
-    return (kl < epsilon).double().mean(dim=0)
-
-
-def collapsed_dimensions(kl: Tensor, *, epsilon: float, delta: float) -> int:
-    r"""Number of :math:`(\epsilon, \delta)`-collapsed dimensions, from :func:`kl_per_dimension_nats` `[B, d]`.
-
-    Raises ValueError where epsilon is not positive or delta not in [0, 1).
-    """
     if not 0 <= delta < 1:
         raise ValueError(f"delta must be a share in [0, 1), got {delta}")
-    return int((1 - collapsed_share(kl, epsilon=epsilon) <= delta).sum())
+    used = ~(kl < epsilon)
+    return int((used.double().mean(dim=0) <= delta).sum())
 
 
 class ElboSurgery(NamedTuple):
@@ -71,11 +64,12 @@ def elbo_surgery(vae: VAE, x: Tensor) -> ElboSurgery:
     .. math:: I = \frac1N \sum_n \ln \frac{q(z_n|x_n)}{q(z_n)},\quad q(z) = \frac1N \sum_m q(z|x_m),\quad
         z_n \sim q(z|x_n)
 
-    :math:`I` is unbiased for these N images as the whole population, and never above ln N. As an estimate for the
-    population that they are a sample of, it is too low on average and the mismatch too high, since each image is in
-    the mixture that it is held against. With it left out, :math:`q(z_n) = \sum_{m \neq n} q(z_n|x_m) / (N - 1)`, the
-    estimate is too high on average: the two bracket the truth (Poole et al. 2019), closely while the information is
-    well below ln N and hardly at all near it. The part that needs no sampling, the mean KL, is exact.
+    :math:`I` is unbiased where these N images are the population, and never above ln N. Where they are a sample of it,
+    :math:`I` is too low on average and the mismatch too high, since each image is in the mixture that it is held
+    against. With it left out, :math:`q(z_n) = \sum_{m \neq n} q(z_n|x_m) / (N - 1)`, the estimate is too high on
+    average: the two bracket the population's (Poole et al. 2019), closely while it is well below ln N, hardly at all
+    near it. The mean KL needs no draw; by the draws of the two parts a mismatch near 0 can come out negative, by no
+    more than about :math:`\sqrt{d / 2N}`, 0.03 nats for d = 20 and N = 10,000.
 
     The encoder's Gaussians must be diagonal. Draws from torch's global generator.
     """
@@ -83,12 +77,11 @@ def elbo_surgery(vae: VAE, x: Tensor) -> ElboSurgery:
     mu_z, sigma_z = qz_x.mean.double(), qz_x.stddev.double()
     z = mu_z + sigma_z * torch.randn_like(mu_z)
     kl = kl_per_dimension_nats(vae, x).sum(dim=-1).mean().item()
-    own = diagonal_normal(mu_z, sigma_z).log_prob(z)  # [N]
-    log_qz, log_qz_others = _log_mixtures(z, mu_z, sigma_z)  # [N], [N]
+    log_qz_x, log_qz, log_qz_others = _log_densities(z, mu_z, sigma_z)  # each [N]
     return ElboSurgery(
         kl=kl,
-        mutual_information=(own - log_qz).mean().item(),
-        mutual_information_upper=min((own - log_qz_others).mean().item(), kl),
+        mutual_information=(log_qz_x - log_qz).mean().item(),
+        mutual_information_upper=min((log_qz_x - log_qz_others).mean().item(), kl),
     )
 
 
@@ -102,15 +95,16 @@ def aggregate_mismatch_nats(vae: VAE, x: Tensor) -> float:
     return elbo_surgery(vae, x).aggregate_mismatch
 
 
-def _log_mixtures(z: Tensor, mu_z: Tensor, sigma_z: Tensor) -> tuple[Tensor, Tensor]:
-    """ln q(z_n) with all N components, and with all but the n-th; `[N]` each."""
-    images, with_all, with_others = len(z), [], []
+def _log_densities(z: Tensor, mu_z: Tensor, sigma_z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """ln q(z_n|x_n), ln q(z_n), and ln q(z_n) with the n-th component left out, `[N]` each."""
+    images, own, with_all, with_others = len(z), [], [], []
     for first in range(0, images, CODES):
         log_prob = _log_prob_of_all(z[first : first + CODES], mu_z, sigma_z)  # [CODES, N]
+        own.append(log_prob.diagonal(offset=first).clone())
         with_all.append(log_prob.logsumexp(dim=1) - math.log(images))
         log_prob.diagonal(offset=first).fill_(-math.inf)
         with_others.append(log_prob.logsumexp(dim=1) - math.log(max(images - 1, 1)))
-    return torch.cat(with_all), torch.cat(with_others)
+    return torch.cat(own), torch.cat(with_all), torch.cat(with_others)
 
 
 def _log_prob_of_all(z: Tensor, mu_z: Tensor, sigma_z: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from vaelib.vae import VAE
 SPACING, RADIUS, NODES = 0.1, 8.0, 120
 #: A cell is left out where ln p(x, z) stays this far below its peak all over the cell.
 NEGLIGIBLE_NATS = 16.0
+#: Mean curvature of ln p(x, z); (spacing / width)^2 of a Gaussian: at 4/3 its sum is off by 2 exp(-3 pi^2/2) = 7e-7.
+WIDE_ENOUGH = 4 / 3
 #: Where refinement gives up: so many grids, the last one's spacing about 5e-6, or so many cells at a time.
 LEVELS, CELLS = 10, 500_000
 #: Codes that are decoded at once.
@@ -36,10 +38,11 @@ def quadrature_evidence_nats(vae: VAE, x: Tensor, *, tolerance: float = 0.03, ch
     only says how far the first grid reaches: the result owes nothing to the encoder.
 
     Error: an image is done when each of the four interleaved grids of twice the spacing gives the same integral up to
-    `tolerance` nats, and the mean curvature of :math:`\ln p(x, z)` says that no posterior is hidden between the nodes.
-    The full grid is then off by about a tenth of `tolerance` where :math:`\ln p(x, z)` has kinks (ReLU; measured), and
-    by less than 1e-7 where it is smooth: of a Gaussian posterior's error :math:`\exp(-2 \pi^2 w^2 / h^2)`, w its width
-    and h the spacing, doubling h takes the fourth root. The parts left out weigh :math:`e^{-16}`.
+    `tolerance` nats, and the mean curvature of :math:`\ln p(x, z)` says that the posterior is about as wide as a cell.
+    The full grid is then off by less than 1e-6 for a Gaussian posterior, where half the spacing takes the error to its
+    fourth power, and by up to a quarter of `tolerance` where kinks (ReLU units) slow this down. Trained networks,
+    against finer grids and tolerances: at most 0.005 nats for sigma of 0.1 and 1; 0.001 on average and 0.09 at most
+    for 0.01. The parts left out weigh :math:`e^{-16}`.
 
     Raises ValueError for another latent dimension or a tolerance that is not positive, and QuadratureError where the
     integral does not settle, as for sigma = 0.0001, where posteriors end in kinks and are narrower than 1e-5.
@@ -64,7 +67,7 @@ class _Cells(NamedTuple):
     reach: Tensor
     """How much higher it may be within the cell, by its Taylor polynomial of order two, `[M]`."""
     curvature: Tensor
-    """Upper bound of its second derivatives, times the squared spacing, `[M]`."""
+    """Upper bound of its second derivatives there, times the squared spacing, `[M]`."""
 
     def where(self, keep: Tensor) -> "_Cells":
         return _Cells(*(field[keep] for field in self))
@@ -129,7 +132,7 @@ def _integral(cells: _Cells, images: int, spacing: float, tolerance: float) -> t
     agree = (interleaved + math.log(4) - total[:, None]).abs().amax(dim=1) < tolerance
     weight = (cells.log_pxz - total[cells.image]).exp()
     curvature = torch.zeros_like(total).index_add(0, cells.image, weight * cells.curvature)
-    return total + 2 * math.log(spacing), agree & (curvature < 2)
+    return total + 2 * math.log(spacing), agree & (curvature < WIDE_ENOUGH)
 
 
 def _heavy(cells: _Cells, images: int) -> Tensor:
@@ -161,8 +164,8 @@ def _differences(f: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor
 
 def _taylor(g_1: Tensor, g_2: Tensor, h_11: Tensor, h_22: Tensor, h_12: Tensor) -> tuple[Tensor, Tensor]:
     """The most that a polynomial with these derivatives can rise within half a cell each way, and its curvature."""
-    curvature = h_11.abs() + h_22.abs() + 2 * h_12.abs()
-    return (g_1.abs() + g_2.abs()) / 2 + curvature / 8, curvature
+    h_1, h_2 = h_11.abs() + h_12.abs(), h_22.abs() + h_12.abs()  # row sums: their maximum is at least the curvature
+    return (g_1.abs() + g_2.abs()) / 2 + (h_1 + h_2) / 8, torch.maximum(h_1, h_2)
 
 
 def _log_joint_of_all(vae: VAE, x: Tensor, z: Tensor) -> Tensor:

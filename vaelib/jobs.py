@@ -1,5 +1,6 @@
 r"""Many independent models side by side: one process of one thread per core."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ def run_all(
     workers = jobs or default_jobs(len(experiments))
     if workers < 1:
         raise ValueError(f"jobs must be at least 1, got {workers}")
-    options = _Options(cache=cache, device=device, retrain=retrain)
+    options = _Options(cache=cache, device=device, retrain=retrain, parent=os.getpid())
     with _announced(on_epoch) as epochs:
         parallel = Parallel(
             n_jobs=workers,
@@ -65,13 +66,12 @@ def measure_claims(
     """Make every measurement behind the claims under each seed, so that whoever asks later finds it in the cache."""
     work = [(number, seed) for number in range(len(CLAIMS)) for seed in seeds]
     Parallel(n_jobs=jobs or default_jobs(len(work)), batch_size=1)(
-        delayed(_measure_claim)(number, profile, seed, cache) for number, seed in work
+        delayed(_measure_claim)(number, profile, seed, cache, os.getpid()) for number, seed in work
     )
 
 
-def _measure_claim(number: int, profile: str, seed: int, cache: Path | str | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+def _measure_claim(number: int, profile: str, seed: int, cache: Path | str | None, parent: int) -> None:
+    _settle(parent)
     evaluate(CLAIMS[number], profile, seeds=[seed], cache=cache)
 
 
@@ -79,6 +79,7 @@ class _Options(NamedTuple):
     cache: Path | str | None
     device: torch.device | str
     retrain: bool
+    parent: int
 
 
 @contextmanager
@@ -101,8 +102,7 @@ def _announced(on_epoch: Callable[[], object]) -> Iterator["Queue[int | None]"]:
 
 
 def _job(experiment: Experiment, options: _Options, epochs: "Queue[int | None]") -> Done:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
-    torch.set_num_threads(1)
+    _settle(options.parent)
     lines: list[str] = []
     fetch(
         experiment,
@@ -115,3 +115,10 @@ def _job(experiment: Experiment, options: _Options, epochs: "Queue[int | None]")
     if isinstance(experiment, VaeExperiment):
         panel(experiment, cache=options.cache)
     return Done(experiment, tuple(lines))
+
+
+def _settle(parent: int) -> None:
+    """In a process of its own, use one thread and leave Ctrl-C to the parent, which ends all of them."""
+    if os.getpid() != parent:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        torch.set_num_threads(1)

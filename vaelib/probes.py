@@ -81,8 +81,8 @@ def dial_gradient(experiment: VaeExperiment, cache: Cache = None) -> dict[str, f
     gradients = []
     for model, objective in ((weighted, experiment.objective), (other, twin.objective)):
         with seeded(experiment.seed):
-            objective(model, x).mean().backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+            value = objective(model, x).mean()
+        gradients.append(torch.cat([part.flatten() for part in torch.autograd.grad(value, tuple(model.parameters()))]))
     difference = (gradients[0] / beta - gradients[1]).norm() / gradients[1].norm()
     return {"relative_difference": difference.item()}
 

@@ -49,7 +49,9 @@ def fetch(
     if retrain or not place.exists():
         with place.lock():
             if retrain or not place.exists():
-                model, record = train(experiment, device=device, on_epoch=on_epoch)
+                with torch.enable_grad():  # whoever measures may have switched gradients off
+                    model, record = train(experiment, device=device, on_epoch=on_epoch)
+                model.zero_grad()
                 place.write(record, model.state_dict())
                 report(f"{label}: trained in {record['seconds']:.0f} s")
                 return Trained(model, record)

@@ -1,0 +1,139 @@
+r"""The command line says what it does, what went wrong and what to do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vaelib import catalogue, data, jobs
+from vaelib.cli import INTERRUPTED, app
+from vaelib.trained import entry
+
+
+@pytest.fixture
+def run():
+    """Call the command with arguments; output without colours, and the exit code."""
+
+    def call(*arguments: str):
+        return CliRunner(env={"NO_COLOR": "1", "COLUMNS": "200"}).invoke(app, arguments)
+
+    return call
+
+
+@pytest.fixture
+def short(monkeypatch, noise):
+    """All models are trained for one epoch on a few images of noise."""
+    full = catalogue.experiments
+
+    def experiments(profile="quick", *, seed=0):
+        return {name: replace(model, epochs=1) for name, model in full(profile, seed=seed).items()}
+
+    monkeypatch.setattr(catalogue, "experiments", experiments)
+
+
+def test_list_names_every_model(run):
+    shown = run("list").output
+    assert all(name in shown for name in catalogue.experiments())
+
+
+def test_train_show_and_list_agree(run, short):
+    before = json.loads(run("show", "simple-d2").output)
+    assert before["trained"] is False
+    trained = run("train", "simple-d2", "--jobs", "1")
+    assert trained.exit_code == 0, trained.output
+    assert "1 to train in 1 process" in trained.output
+    after = json.loads(run("show", "simple-d2").output)
+    assert after["config"] == before["config"]
+    assert after["metrics"].keys() == {"test_log_px_z_nats", "test_kl_nats"}
+    assert Path(after["file"]).is_file()
+    again = run("train", "simple-d2", "--jobs", "1")
+    assert "0 to train" in again.output
+
+
+def test_retrain_trains_what_is_there(run, short):
+    run("train", "simple-d2", "--jobs", "1")
+    assert "simple-d2 (quick, seed 0): trained" in run("train", "simple-d2", "--jobs", "1", "--retrain").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "simple-d3"), "no model is called 'simple-d3'; the models are: classifier, simple-d2"),
+        (("show", "nothing"), "no model is called 'nothing'"),
+    ],
+)
+def test_unknown_names_are_answered_with_the_known_ones(run, arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("train", "--profile", "medium"), ("train", "--seed", "-1"), ("train", "--jobs", "0")]
+)
+def test_impossible_options_are_refused(run, arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Invalid value" in result.output
+
+
+def test_a_device_that_is_not_there_is_refused(run):
+    result = run("train", "simple-d2", "--device", "cuda:99")
+    assert result.exit_code == 2
+    assert "device 'cuda:99' cannot be used here" in result.output
+
+
+def test_damaged_weights_are_named_with_the_command_that_mends_them(run, short):
+    run("train", "simple-d2", "--jobs", "1")
+    weights = entry(catalogue.find("simple-d2")).weights_file
+    weights.write_bytes(weights.read_bytes()[:-1])
+    result = run("train", "simple-d2", "--jobs", "1")
+    assert result.exit_code == 1
+    assert f"{weights} is damaged" in result.output
+    assert "rm " in result.output
+
+
+def test_every_epoch_of_every_model_is_announced(short):
+    announced = []
+    models = [catalogue.find(name) for name in ("classifier", "simple-d2", "simple-d20")]
+    done = list(jobs.run_all(models, jobs=1, on_epoch=lambda: announced.append(1)))
+    assert {job.experiment.name for job in done} == {model.name for model in models}
+    assert len(announced) == sum(model.epochs for model in models)
+
+
+def test_ctrl_c_ends_the_command_with_one_line_and_no_half_written_file(tmp_path):
+    code = "from vaelib.cli import app; app()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "train", "simple-d2", "simple-d20", "--jobs", "2", "--cache", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    while process.poll() is None and not list(tmp_path.glob("models/*.lock")):
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED, stderr
+    assert "Interrupted. Finished models are kept" in stderr
+    assert "Traceback" not in stderr
+    assert {file.suffix for file in tmp_path.glob("models/*")} <= {".lock"}
+
+
+def test_report_says_which_data_the_build_used(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaelib.hypotheses.CLAIMS", ())
+    result = run("report", "--output", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "data.md").read_text()
+    assert "**quick** profile: 4,000 training and 1,000 test images" in text
+    assert data.QUICK_SHA256[:16] in text
+    assert "this build finds" in (tmp_path / "verdicts.md").read_text()
