@@ -73,9 +73,7 @@ def write_values(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
     cell = next(cell for cell in notebook.cells if PARAMETERS_TAG in cell.metadata.get("tags", []))
     for name, value in parameters.items():
         assignment = re.compile(rf"^({name}\s*(?::[^=]*)?=\s*)[^#\n]*?(\s*(?:#.*)?)$", re.MULTILINE)
-        cell.source, found = assignment.subn(
-            lambda match, value=value: match[1] + literal(value) + match[2], cell.source
-        )
+        cell.source, found = assignment.subn(rf"\g<1>{literal(value)}\g<2>", cell.source)
         if found != 1:
             raise NotebookError(f"its cell tagged {PARAMETERS_TAG!r} must set {name} once, on a line of its own")
 
