@@ -38,7 +38,7 @@ def test_all_models_share_one_architecture():
 def test_the_simple_vae_has_the_floor_of_the_dequantisation_noise():
     simple = find_vae("simple-d20")
     assert simple.dequantised
-    assert simple.config()["head"] == {"PixelwiseGaussian": {"floor": DEQUANTISATION_STD}}
+    assert simple.config()["head"] == {"vaelib.likelihoods.PixelwiseGaussian": [[], {"floor": DEQUANTISATION_STD}]}
 
 
 def test_sweeps_name_models_that_exist_in_the_order_of_their_floors():
@@ -46,7 +46,7 @@ def test_sweeps_name_models_that_exist_in_the_order_of_their_floors():
         sweep = catalogue.floor_sweep(dequantised=dequantised)
         assert list(sweep) == sorted(sweep)
         for floor, name in sweep.items():
-            assert find_vae(name).config()["head"]["PixelwiseGaussian"]["floor"] == floor
+            assert find_vae(name).head.keywords == {"floor": floor}
             assert find_vae(name).dequantised is dequantised
 
 

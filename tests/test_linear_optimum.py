@@ -186,10 +186,15 @@ def test_the_model_is_the_formulas(images):
     assert all(tensor.dtype == torch.float64 for tensor in vae.state_dict().values())
 
 
-def test_the_model_computes_in_double_precision_whatever_the_default(images):
+def test_the_model_is_in_double_precision_whatever_the_default(images):
+    data = spectrum(images)
     torch.set_default_dtype(torch.float32)
-    vae = optimal_linear_vae(spectrum(images.float()), latent_dim=3, sigma=0.5)
-    assert vae.posterior(images).mean.dtype == vae.likelihood(torch.zeros(1, 3).double()).mean.dtype == torch.float64
+    vae = optimal_linear_vae(data, latent_dim=3, sigma=0.5)
+    W, b = optimal_decoder(data, latent_dim=3, sigma=0.5)
+    mu_z = optimal_posterior(images, W, b, 0.5).mean
+    torch.testing.assert_close(vae.posterior(images).mean, mu_z)
+    torch.testing.assert_close(vae.likelihood(mu_z).mean, mu_z @ W.T + b)
+    assert spectrum(images.float()).eigenvalues.dtype == torch.float64
 
 
 @over("latent_dim", [0, 6])

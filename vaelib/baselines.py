@@ -31,6 +31,6 @@ def independent_pixels(images: Tensor, *, floor: float) -> Independent:
 
     On pixels that never change its likelihood is bounded by the floor alone (Mattei and Frellsen 2018).
     """
-    if floor <= 0:
+    if not floor > 0:
         raise ValueError(f"floor must be a positive standard deviation, got {floor}")
     return diagonal_normal(images.mean(dim=0), images.std(dim=0, correction=0).clamp(min=floor))

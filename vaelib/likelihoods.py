@@ -18,7 +18,7 @@ class PixelwiseGaussian(nn.Module):
 
     def __init__(self, *, features: int, pixels: int, floor: float = DEQUANTISATION_STD) -> None:
         super().__init__()
-        if floor <= 0:
+        if not floor > 0:
             raise ValueError(f"floor must be a positive standard deviation, got {floor}; without it sigma_x can be 0")
         self.floor = floor
         self.mu = nn.Linear(features, pixels)
@@ -34,7 +34,7 @@ class FixedGaussian(nn.Module):
 
     def __init__(self, *, features: int, pixels: int, sigma: float) -> None:
         super().__init__()
-        if sigma <= 0:
+        if not sigma > 0:
             raise ValueError(f"sigma must be a positive standard deviation, got {sigma}")
         self.sigma = sigma
         self.mu = nn.Linear(features, pixels)
@@ -54,7 +54,7 @@ class SharedGaussian(nn.Module):
 
     def __init__(self, *, features: int, pixels: int, floor: float = DEQUANTISATION_STD) -> None:
         super().__init__()
-        if floor <= 0:
+        if not floor > 0:
             raise ValueError(f"floor must be a positive standard deviation, got {floor}")
         self.floor = floor
         self.mu = nn.Linear(features, pixels)

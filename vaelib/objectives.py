@@ -45,7 +45,7 @@ def beta_elbo_nats(vae: VAE, x: Tensor, *, beta: float) -> Tensor:
     With a Gaussian likelihood of fixed sigma it is :math:`\beta` times the ELBO of the model with variance
     :math:`\beta \sigma^2`, up to a constant. Raises ValueError for a negative beta.
     """
-    if beta < 0:
+    if not beta >= 0:
         raise ValueError(f"beta must not be negative, got {beta}")
     terms = elbo_terms(vae, x)
     return terms.log_px_z - beta * terms.kl

@@ -8,7 +8,8 @@ checksums of both and they are verified at each read.
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -84,7 +85,7 @@ class Entry:
 
     def write(self, record: dict[str, Any], weights: dict[str, Tensor] | None = None) -> None:
         """Write both files, weights first, each complete or not at all."""
-        sealed = {**record, "key": self.key, "weights_sha256": None}
+        sealed = {**json.loads(json.dumps(record)), "key": self.key, "weights_sha256": None}
         if weights is not None:
             content = tensors_to_bytes({name: tensor.cpu().contiguous() for name, tensor in weights.items()})
             sealed["weights_sha256"] = _sha256(content)
@@ -92,13 +93,19 @@ class Entry:
         sealed["record_sha256"] = _seal(sealed)
         _replace(self.record_file, json.dumps(sealed, indent=1).encode())
 
-    def lock(self) -> FileLock:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """The lock of this entry: who holds it computes, all others wait and then read."""
+        lock = FileLock(self.folder / f"{self.key}.lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
         except OSError as error:
             raise _unwritable(self.folder, error) from error
-        return FileLock(self.folder / f"{self.key}.lock")
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _damaged(self, file: Path, why: str) -> DamagedEntryError:
         return DamagedEntryError(

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from vaelib.experiments import Experiment, train
+from vaelib.seeding import seeded
 from vaelib.store import Entry, cache_folder
 from vaelib.vae import VAE
 
@@ -45,6 +46,7 @@ def fetch(
     `on_epoch` is called after each epoch of training. Raises `DamagedEntryError`, `DataError`, `NonFiniteLossError`.
     """
     place = entry(experiment, cache=cache)
+    how = "loaded"
     label = f"{experiment.name} ({experiment.profile}, seed {experiment.seed})"
     if retrain or not place.exists():
         with place.lock():
@@ -53,10 +55,10 @@ def fetch(
                     model, record = train(experiment, device=device, on_epoch=on_epoch)
                 model.zero_grad()
                 place.write(record, model.state_dict())
-                report(f"{label}: trained in {record['seconds']:.0f} s")
-                return Trained(model, record)
+                how = f"trained in {record['seconds']:.0f} s"
     record, weights = place.read()
-    model = experiment.build().to(device)
+    with seeded(experiment.seed):  # the initial weights, thrown away, must not move the caller's generator
+        model = experiment.build().to(device)
     model.load_state_dict(weights)
-    report(f"{label}: loaded")
+    report(f"{label}: {how}")
     return Trained(model.eval(), record)
