@@ -4,6 +4,7 @@ Every function of the form `name(experiment, cache)` is measured on the test spl
 `vaelib.measurements.measured`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from vaelib.evidence import quadrature_evidence_nats
 from vaelib.experiments import VaeExperiment
 from vaelib.likelihoods import FixedGaussian
 from vaelib.measurements import classifier
-from vaelib.objectives import ElboTerms, elbo_nats, elbo_terms
+from vaelib.objectives import beta_elbo_nats, elbo_nats, iwae_bound_nats
 from vaelib.sampling import quantile_images, reconstructions
 from vaelib.seeding import seeded
 from vaelib.trained import fetch
@@ -32,7 +33,9 @@ ALPHAS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 #: (epsilon, delta) of posterior collapse: the KL of a dimension is below epsilon nats for a share 1 - delta of images.
 COLLAPSE_EPSILON, COLLAPSE_DELTA = 0.01, 0.01
 #: Images and draws behind the numbers of `bound`.
-BOUND_IMAGES, BOUND_DRAWS = 200, 64
+BOUND_IMAGES, BOUND_DRAWS = 100, 64
+#: Images and draws behind the check of the quadrature.
+EVIDENCE_IMAGES, IWAE_SAMPLES = 100, 5_000
 
 
 @torch.no_grad()
@@ -108,23 +111,39 @@ def bound(experiment: VaeExperiment, cache: Cache = None) -> dict[str, float]:
     r"""The beta objective beside the exact evidence, d = 2, sigma = 1, means over test images in nats.
 
     `objective` is equation 5.4, `evidence` is ln p(x) with sigma = 1; `other_elbo` and `other_evidence` are those of
-    the model with variance beta. `share_above` is the share of images whose objective exceeds their evidence.
+    the model with variance beta. The shares are those of images whose objective, or ELBO, exceeds their evidence by
+    more than three standard errors of the draws of z.
     """
     beta = weight(experiment)
     vae, x = _trained(experiment, cache)
     vae, x = vae.double(), x[:BOUND_IMAGES].double()
     other = replace(experiment, head=partial(FixedGaussian, sigma=beta**0.5)).build().double()
     other.load_state_dict(vae.state_dict())
-    terms, other_terms = _mean_terms(vae, x, experiment.seed), _mean_terms(other, x, experiment.seed)
-    objective = terms.log_px_z - beta * terms.kl
+    objective = _draws(partial(beta_elbo_nats, beta=beta), vae, x, experiment.seed)
+    other_elbo = _draws(elbo_nats, other, x, experiment.seed)
     evidence, other_evidence = quadrature_evidence_nats(vae, x), quadrature_evidence_nats(other, x)
     return {
         "objective": objective.mean().item(),
         "evidence": evidence.mean().item(),
-        "share_above": (objective > evidence).double().mean().item(),
-        "other_elbo": other_terms.elbo_nats.mean().item(),
+        "share_above": _share_above(objective, evidence),
+        "other_elbo": other_elbo.mean().item(),
         "other_evidence": other_evidence.mean().item(),
-        "other_share_above": (other_terms.elbo_nats > other_evidence).double().mean().item(),
+        "other_share_above": _share_above(other_elbo, other_evidence),
+    }
+
+
+@torch.no_grad()
+def evidence(experiment: VaeExperiment, cache: Cache = None) -> dict[str, float]:
+    """ln p(x) of a model with d = 2, mean over test images in nats: by quadrature, and the IWAE bound below it."""
+    vae, x = _trained(experiment, cache)
+    x = x[:EVIDENCE_IMAGES]
+    with seeded(experiment.seed):
+        iwae = torch.cat([iwae_bound_nats(vae, few, samples=IWAE_SAMPLES) for few in x.split(5)]).double()
+    quadrature = quadrature_evidence_nats(vae, x)
+    return {
+        "quadrature": quadrature.mean().item(),
+        "iwae": iwae.mean().item(),
+        "difference": (quadrature - iwae).mean().item(),
     }
 
 
@@ -172,11 +191,16 @@ def weight(experiment: VaeExperiment) -> float:
     return objective.keywords["beta"] if isinstance(objective, partial) else 1.0
 
 
-def _mean_terms(vae: VAE, x: Tensor, seed: int) -> ElboTerms:
-    """The two terms, `[B]`, averaged over draws of z."""
+def _draws(objective: Callable[[VAE, Tensor], Tensor], vae: VAE, x: Tensor, seed: int) -> Tensor:
+    """The objective of each image under independent draws of z, `[draws, B]`."""
     with seeded(seed):
-        draws = [elbo_terms(vae, x) for _ in range(BOUND_DRAWS)]
-    return ElboTerms(log_px_z=torch.stack([terms.log_px_z for terms in draws]).mean(dim=0), kl=draws[0].kl)
+        return torch.stack([objective(vae, x) for _ in range(BOUND_DRAWS)])
+
+
+def _share_above(draws: Tensor, limit: Tensor) -> float:
+    """Share of images whose mean over draws `[draws, B]` exceeds the limit `[B]` by more than three standard errors."""
+    error = draws.std(dim=0) / len(draws) ** 0.5
+    return (draws.mean(dim=0) - 3 * error > limit).double().mean().item()
 
 
 def _trained(experiment: VaeExperiment, cache: Cache) -> tuple[VAE, Tensor]:
