@@ -144,7 +144,7 @@ def test_a_missing_quick_file_is_named(tmp_path):
 def test_one_altered_value_of_the_quick_file_is_noticed(column, tmp_path, monkeypatch):
     file = tmp_path / "mnist_5k.csv.gz"
     table = np.full((5_000, 785), 7, dtype=np.uint8)
-    monkeypatch.setattr(np, "genfromtxt", lambda *args, **kwargs: table)
+    monkeypatch.setattr(np, "loadtxt", lambda *args, **kwargs: table)
     for name, values in (("QUICK_SHA256", table[:, :-1]), ("QUICK_LABELS_SHA256", table[:, -1])):
         monkeypatch.setattr(data, name, hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest())
     assert len(load_quick(CPU, file).train) == 4_000

