@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import save
 
 from vaelib import data
+from vaelib.classifier import ClassifierExperiment
 from vaelib.data import Digits, Mnist
-from vaelib.experiments import ClassifierExperiment, VaeExperiment, train
+from vaelib.experiments import VaeExperiment, train
 from vaelib.likelihoods import FixedGaussian, PixelwiseGaussian
 from vaelib.objectives import elbo_nats, iwae_bound_nats
 from vaelib.provenance import code_digest

@@ -172,26 +172,25 @@ def evaluate_all(
 def as_markdown(records: Sequence[ClaimRecord]) -> str:
     """One row per measured criterion: condition, metric, threshold, mean and standard deviation, seeds that met it."""
     rows = [
-        (
-            record.id,
-            f.condition,
-            f.metric,
-            f.threshold,
-            f"{f.mean:.3g} ± {f.spread:.1g}",
-            f"{sum(f.met)} of {len(f.met)}",
-        )
-        for record in records
-        for f in record.findings
+        (r.id, f.condition, f.metric, f.threshold, f"{f.mean:.3g} ± {f.spread:.1g}", f"{sum(f.met)} of {len(f.met)}")
+        for r in records
+        for f in r.findings
     ]
-    headers = ("claim", "condition", "measured on the test images", "threshold", "mean ± sd", "seeds that meet it")
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    return _table(
+        rows, "claim", "condition", "measured on the test images", "threshold", "mean ± sd", "seeds that meet it"
+    )
 
 
 def verdicts_markdown(records: Sequence[ClaimRecord]) -> str:
     """One row per claim: what the source says, and what this build finds."""
     rows = [(r.id, r.section, r.statement, f"**{r.verdict}**{_in_brackets(r.condition)}") for r in records]
-    headers = ("claim", "section", "the source says", "this build finds")
-    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    return _table(rows, "claim", "section", "the source says", "this build finds")
+
+
+def _table(rows: Sequence[Sequence[str]], *headers: str) -> str:
+    """A Markdown table; a bar within a cell is escaped, for it would end the cell."""
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    return tabulate(escaped, headers, tablefmt="github", disable_numparse=True)
 
 
 def _in_brackets(text: str) -> str:

@@ -11,10 +11,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
-from torch.nn.functional import cross_entropy
 
 from vaelib import data
-from vaelib.classifier import Classifier
 from vaelib.data import Digits
 from vaelib.networks import DecoderBody, Encoder
 from vaelib.objectives import elbo_nats, elbo_terms
@@ -158,35 +156,6 @@ class VaeExperiment(Experiment):
             "train_kl_nats": kl_divergence(qz_x, model.prior).mean().item(),
             "train_sigma_z": qz_x.stddev.mean().item(),
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifierExperiment(Experiment):
-    """The classifier behind the Frechet distance and the label-change rate."""
-
-    def build(self) -> Classifier:
-        """The untrained classifier."""
-        return Classifier()
-
-    def examples(self, digits: Digits) -> tuple[Tensor, ...]:
-        """Images and labels."""
-        return digits.images, digits.labels
-
-    def loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
-        """Cross-entropy, per example."""
-        images, labels = batch
-        return cross_entropy(model(images), labels, reduction="none")
-
-    def watch(self, model: nn.Module, train: Digits) -> dict[str, float]:
-        """Accuracy on the first training images."""
-        assert isinstance(model, Classifier)
-        images, labels = train.images[:WATCHED], train.labels[:WATCHED]
-        return {"train_accuracy": (model.labels(images) == labels).float().mean().item()}
-
-    def metrics(self, model: nn.Module, test: Digits) -> dict[str, float]:
-        """Accuracy on the test split."""
-        assert isinstance(model, Classifier)
-        return {"test_accuracy": (model.labels(test.images) == test.labels).float().mean().item()}
 
 
 def train(

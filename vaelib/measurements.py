@@ -9,7 +9,7 @@ import torch
 
 from vaelib import data
 from vaelib.baselines import fit_pca, pca_reconstructions
-from vaelib.classifier import Classifier
+from vaelib.classifier import Classifier, ClassifierExperiment, blur
 from vaelib.evaluation import (
     active_units,
     aggregate_variance,
@@ -20,7 +20,7 @@ from vaelib.evaluation import (
     mse_per_pixel,
     precision_recall,
 )
-from vaelib.experiments import ClassifierExperiment, VaeExperiment
+from vaelib.experiments import VaeExperiment
 from vaelib.objectives import elbo_terms
 from vaelib.provenance import code_digest, digest
 from vaelib.sampling import ancestral_sampling, deterministic_sampling, reconstructions
@@ -59,19 +59,27 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """The same yardsticks without a VAE: what the data, the mean image and PCA score on the test split."""
+    """The same yardsticks without a VAE: what the data, the mean image and PCA score on the test split.
+
+    The Frechet distances are those of as many training images as there are test images: as they are, with independent
+    noise of a standard deviation, and blurred by a width in pixels.
+    """
 
     test_accuracy: float
     frechet_train: float
     precision_train: float
     recall_train: float
+    frechet_noise: dict[str, float]
+    frechet_blur: dict[str, float]
     mse_mean_image: float
     mse_pca: dict[str, float]
 
 
 #: Sizes of the linear codes that the models are held against.
 PCA_DIMS = (1, 2, 5, 10, 20, 50, 100, 250)
-CLASSIFIER_EPOCHS = {"quick": 20, "full": 4}
+#: How much real images are spoiled to see whether the yardstick sees it: noise, and blur in pixels.
+NOISES, BLURS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0), (0.5, 0.7, 1.0, 1.5, 2.0)
+CLASSIFIER_EPOCHS = {"quick": 40, "full": 8}
 
 
 def yardstick(profile: str) -> ClassifierExperiment:
@@ -166,11 +174,10 @@ def _refer(profile: str, cache: Path | str | None) -> Reference:
     digits = data.load(profile)
     judge = classifier(profile, cache=cache)
     with seeded(0):
-        chosen = torch.randperm(len(digits.train))[: len(digits.test)]
-    test, train = (
-        features(judge, digits.test.images),
-        features(judge, digits.train.images[chosen]),
-    )
+        real = digits.train.images[torch.randperm(len(digits.train))[: len(digits.test)]]
+        noisy = {f"{sigma:g}": real + sigma * torch.randn_like(real) for sigma in NOISES}
+    blurred = {f"{width:g}": blur(real, width=width) for width in BLURS}
+    test, train = features(judge, digits.test.images), features(judge, real)
     x = digits.test.images
     pcas = {d: fit_pca(digits.train.images, latent_dim=d) for d in PCA_DIMS}
     return Reference(
@@ -178,6 +185,8 @@ def _refer(profile: str, cache: Path | str | None) -> Reference:
         frechet_train=frechet_distance(test, train),
         precision_train=precision_recall(test, train).precision,
         recall_train=precision_recall(test, train).recall,
+        frechet_noise={name: frechet_distance(test, features(judge, images)) for name, images in noisy.items()},
+        frechet_blur={name: frechet_distance(test, features(judge, images)) for name, images in blurred.items()},
         mse_mean_image=mse_per_pixel(x, digits.train.images.mean(dim=0)),
         mse_pca={str(d): mse_per_pixel(x, pca_reconstructions(pca, x)) for d, pca in pcas.items()},
     )
