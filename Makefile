@@ -147,6 +147,7 @@ refresh: ## store fresh outputs (profile quick, seed 0) in the committed noteboo
 	+@$(MAKE) --silent --no-print-directory notebooks PROFILE=quick SEED=0
 	@for notebook in $(NOTEBOOKS); do \
 	    $(BIN)/vaelib notebook store $$notebook _build/run/quick-0/$$notebook; done
+	@$(BIN)/vaelib notebook picture book/5_4_issues.ipynb fig-planes-beta book/_static/planes.png
 
 # uv resolves for all platforms at once, which pip cannot; it is needed for nothing else. It keeps the pins that still
 # fit: to upgrade everything, remove requirements.lock first.

@@ -10,6 +10,8 @@ import nbformat
 import numpy as np
 import pytest
 
+from vaelib.notebooks import picture
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 EXECUTED = ROOT / "_build" / "run" / "quick-0" / "book"
@@ -106,3 +108,9 @@ def test_the_comparison_of_figures_sees_a_difference():
     black = np.zeros((4, 5, 4))
     assert rms(black, black) == 0
     assert rms(black, black + FIGURE_TOLERANCE + 1) > FIGURE_TOLERANCE
+
+
+def test_the_picture_of_the_readme_is_the_figure_of_the_book():
+    file = "book/_static/planes.png"
+    assert file in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (ROOT / file).read_bytes() == picture(ROOT / "book" / "5_4_issues.ipynb", "fig-planes-beta")

@@ -219,6 +219,19 @@ def store_notebook(
             console.print(f"stored the outputs of {source}")
 
 
+@notebook_app.command("picture")
+def save_picture(
+    notebook: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    figure: Annotated[str, typer.Argument(help="The name in the metadata of its cell.")],
+    target: Annotated[Path, typer.Argument(help="The PNG file to write.")],
+) -> None:
+    """Save one figure of an executed notebook as a file."""
+    with _plain_errors("notebook picture"):
+        from vaelib import notebooks
+
+        target.write_bytes(notebooks.picture(notebook, figure))
+
+
 def _write(file: Path, text: str) -> None:
     """Write only what changed, so that nothing downstream is made again without need."""
     if not file.is_file() or file.read_text(encoding="utf-8") != text:

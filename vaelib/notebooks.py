@@ -3,6 +3,7 @@ r"""What the build does with notebooks: run one with parameters, and store a run
 import logging
 import os
 import re
+from base64 import b64decode
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -114,3 +115,13 @@ def store(source: Path, executed: Path) -> bool:
     computed = executed.stat().st_mtime_ns
     os.utime(source, ns=(computed, computed))  # what make compares: storing outputs makes nothing out of date
     return True
+
+
+def picture(notebook: Path, figure: str) -> bytes:
+    """The PNG of the figure with this name in an executed notebook."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == figure:
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    return b64decode(output.data["image/png"])
+    raise NotebookError(f"{notebook} holds no picture of {figure!r}; execute it first")
