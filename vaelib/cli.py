@@ -17,7 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from vaelib.errors import MendableError
 
@@ -135,7 +135,7 @@ def list_models(
     from vaelib import catalogue
     from vaelib.trained import entry
 
-    table = Table("name", "purpose", "key", "cached")
+    table = Table(Column("name", no_wrap=True), "purpose", Column("key", no_wrap=True), "cached")
     for experiment in catalogue.experiments(profile, seed=seed).values():
         cached = "yes" if entry(experiment, cache=cache).exists() else "no"
         table.add_row(experiment.name, experiment.purpose, experiment.key, cached)
