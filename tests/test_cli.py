@@ -117,6 +117,7 @@ def test_ctrl_c_ends_the_command_with_one_line_and_no_half_written_file(tmp_path
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         env={**os.environ, "NO_COLOR": "1"},
     )
     while process.poll() is None and not list(tmp_path.glob("models/*.lock")):

@@ -128,7 +128,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.filterwarnings("ignore:.*Empty input file")
+@pytest.mark.filterwarnings("ignore:.*input contained no data")
 def test_a_damaged_quick_file_is_named_with_what_was_expected_and_the_command_that_mends_it(damage, tmp_path):
     file = tmp_path / "mnist_5k.csv.gz"
     file.write_bytes(DAMAGES[damage](Path(data.QUICK_FILE).read_bytes()))
