@@ -30,7 +30,15 @@ def test_verdicts_follow_from_cases_and_seeds(outcomes, verdict):
 
 def test_a_condition_names_the_cases_that_pass_under_every_seed():
     outcomes = {"low floor": (True, True), "high floor": (False, False), "middle": (True, False)}
-    assert judge(outcomes) == (Verdict.CONDITIONAL, "low floor")
+    assert judge(outcomes) == (Verdict.CONDITIONAL, "low floor; not in 2 other cases")
+
+
+def test_a_case_that_was_added_later_is_shown_and_not_judged():
+    met, missed = (Criterion(metric="m", measure=lambda run: run.seed, low=low) for low in (0, 9))
+    cases = (Case(condition="first", criteria=(missed,)), Case(condition="second", criteria=(met,), later=True))
+    record = evaluate(Claim(id="C99", section="5", statement="a test", cases=cases), "quick", seeds=[0, 1])
+    assert record.verdict == Verdict.FAILS
+    assert [finding.condition for finding in record.findings] == ["first", "second (exploratory)"]
 
 
 def test_an_undecided_claim_names_the_cases_on_which_seeds_differ():
@@ -90,6 +98,7 @@ def test_tables_show_every_verdict_and_every_measurement():
     criterion = Criterion(metric="the metric", measure=lambda run: run.seed + 1, low=2)
     record = evaluate(claim(criterion), "quick", seeds=[0, 1])
     assert "undecided" in claims.verdicts_markdown([record])
+    assert "Profile quick, seeds 0, 1." in claims.verdicts_markdown([record])
     table = claims.as_markdown([record])
     assert "the metric" in table
     assert "1.5 ± 0.7" in table

@@ -127,7 +127,7 @@ def experiments(profile: str = "quick", *, seed: int = 0) -> dict[str, Experimen
     models += [
         vae(
             name=f"digit-{ONE_DIGIT}-{beta_name(beta, latent_dim=2)}",
-            purpose="one digit alone, for as many updates as all ten",
+            purpose="one digit alone, for about as many updates as all ten",
             epochs=10 * SCHEDULES[profile].epochs,
             latent_dim=2,
             head=partial(FixedGaussian, sigma=1.0),

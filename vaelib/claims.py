@@ -1,9 +1,9 @@
-r"""The source's claims as hypotheses: a metric, a threshold fixed before any run, several seeds, one verdict.
+r"""The source's claims as hypotheses: a metric, a threshold, several seeds, one verdict.
 
 How to read a verdict: each claim is tested in one or more *cases*, the choices that the source leaves open. A case
 passes if every criterion is met under every seed, fails if under every seed some criterion is missed, and is mixed
 otherwise. All cases pass: the claim holds. All fail: it does not. Some pass: it holds under their condition. None
-passes and some are mixed: undecided.
+passes and some are mixed: undecided. Cases that were added after a first run are shown as exploratory and not judged.
 """
 
 from collections.abc import Callable, Sequence
@@ -80,6 +80,8 @@ class Case:
 
     condition: str
     criteria: tuple[Criterion, ...]
+    later: bool = False
+    """Added after a first run had been seen: exploratory, not judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,8 @@ def evaluate(claim: Claim, profile: str, *, seeds: Sequence[int], cache: Path | 
     for case in claim.cases:
         measured = [_measure(case, criterion, runs) for criterion in case.criteria]
         findings += measured
+        if case.later:
+            continue
         outcomes[case.condition] = tuple(all(met) for met in zip(*(finding.met for finding in measured), strict=True))
     verdict, condition = judge(outcomes)
     return ClaimRecord(
@@ -157,7 +161,8 @@ def judge(outcomes: dict[str, tuple[bool, ...]]) -> tuple[Verdict, str]:
         return Verdict.FAILS, ""
     passing = [condition for condition, met in outcomes.items() if all(met)]
     if passing:
-        return Verdict.CONDITIONAL, "; ".join(passing)
+        others = len(outcomes) - len(passing)
+        return Verdict.CONDITIONAL, f"{'; '.join(passing)}; not in {others} other {'case' if others == 1 else 'cases'}"
     mixed = [condition for condition, met in outcomes.items() if any(met)]
     return Verdict.UNDECIDED, "differs between seeds: " + "; ".join(mixed)
 
@@ -176,7 +181,7 @@ def as_markdown(records: Sequence[ClaimRecord]) -> str:
         for r in records
         for f in r.findings
     ]
-    return _table(
+    return _origin(records) + _table(
         rows, "claim", "condition", "measured on the test images", "threshold", "mean ± sd", "seeds that meet it"
     )
 
@@ -184,7 +189,13 @@ def as_markdown(records: Sequence[ClaimRecord]) -> str:
 def verdicts_markdown(records: Sequence[ClaimRecord]) -> str:
     """One row per claim: what the source says, and what this build finds."""
     rows = [(r.id, r.section, r.statement, f"**{r.verdict}**{_in_brackets(r.condition)}") for r in records]
-    return _table(rows, "claim", "section", "the source says", "this build finds")
+    return _origin(records) + _table(rows, "claim", "section", "the source says", "this build finds")
+
+
+def _origin(records: Sequence[ClaimRecord]) -> str:
+    """Profile and seeds of the records, as a line above their table."""
+    origins = {f"Profile {r.profile}, seeds {', '.join(map(str, r.seeds))}." for r in records}
+    return "\n".join(sorted(origins)) + "\n\n"
 
 
 def _table(rows: Sequence[Sequence[str]], *headers: str) -> str:
@@ -200,7 +211,7 @@ def _in_brackets(text: str) -> str:
 def _measure(case: Case, criterion: Criterion, runs: Sequence[Run]) -> Finding:
     values = tuple(criterion.measure(run) for run in runs)
     return Finding(
-        condition=case.condition,
+        condition=f"{case.condition} (exploratory)" if case.later else case.condition,
         metric=criterion.metric,
         threshold=criterion.threshold,
         values=values,

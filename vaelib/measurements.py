@@ -62,7 +62,7 @@ class Reference:
     """The same yardsticks without a VAE: what the data, the mean image and PCA score on the test split.
 
     The Frechet distances are those of as many training images as there are test images: as they are, with independent
-    noise of a standard deviation, and blurred by a width in pixels.
+    noise of a standard deviation, and blurred by a width in pixels; so are the precisions and the label changes.
     """
 
     test_accuracy: float
@@ -71,6 +71,8 @@ class Reference:
     recall_train: float
     frechet_noise: dict[str, float]
     frechet_blur: dict[str, float]
+    precision_noise: dict[str, float]
+    label_change_blur: dict[str, float]
     mse_mean_image: float
     mse_pca: dict[str, float]
 
@@ -187,6 +189,10 @@ def _refer(profile: str, cache: Path | str | None) -> Reference:
         recall_train=precision_recall(test, train).recall,
         frechet_noise={name: frechet_distance(test, features(judge, images)) for name, images in noisy.items()},
         frechet_blur={name: frechet_distance(test, features(judge, images)) for name, images in blurred.items()},
+        precision_noise={
+            name: precision_recall(test, features(judge, images)).precision for name, images in noisy.items()
+        },
+        label_change_blur={name: label_change_rate(judge, real, images) for name, images in blurred.items()},
         mse_mean_image=mse_per_pixel(x, digits.train.images.mean(dim=0)),
         mse_pca={str(d): mse_per_pixel(x, pca_reconstructions(pca, x)) for d, pca in pcas.items()},
     )
