@@ -85,16 +85,6 @@ def elbo_surgery(vae: VAE, x: Tensor) -> ElboSurgery:
     )
 
 
-def mutual_information_nats(vae: VAE, x: Tensor) -> float:
-    """I(x; z) under q over the images `[N, pixels]`, at most ln N: see :func:`elbo_surgery`, also for its bias."""
-    return elbo_surgery(vae, x).mutual_information
-
-
-def aggregate_mismatch_nats(vae: VAE, x: Tensor) -> float:
-    r""":math:`KL(q(z) \| p(z))` of the aggregate posterior of the images `[N, pixels]`: see :func:`elbo_surgery`."""
-    return elbo_surgery(vae, x).aggregate_mismatch
-
-
 def _log_densities(z: Tensor, mu_z: Tensor, sigma_z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """ln q(z_n|x_n), ln q(z_n), and ln q(z_n) with the n-th component left out, `[N]` each."""
     images, own, with_all, with_others = len(z), [], [], []
