@@ -6,16 +6,30 @@ from typing import NamedTuple
 
 from vaelib.data import DEQUANTISATION_STD, PROFILES
 from vaelib.errors import MendableError
-from vaelib.experiments import Experiment, VaeExperiment
+from vaelib.experiments import Experiment, LinearVaeExperiment, VaeExperiment
+from vaelib.levels import DiscretisedLogistic, DiscretisedNormal, DiscretisedPixels
 from vaelib.likelihoods import (
     BernoulliPixels,
+    CalibratedGaussian,
     ContinuousBernoulliPixels,
     FixedGaussian,
+    LowRankGaussian,
     PixelwiseGaussian,
     SharedGaussian,
+    ToleranceGaussian,
 )
+from vaelib.linear import SharedLinearGaussian
 from vaelib.measurements import yardstick
-from vaelib.objectives import autoencoder_objective, beta_elbo_nats, elbo_nats, limit_objective
+from vaelib.neighbourhood import NeighbourhoodHead
+from vaelib.objectives import (
+    adaptive_elbo_nats,
+    autoencoder_objective,
+    beta_elbo_nats,
+    elbo_nats,
+    limit_objective,
+)
+from vaelib.priors import LearnedFlow, LearnedMixture
+from vaelib.structured import StructuredGaussian
 
 
 class Schedule(NamedTuple):
@@ -30,6 +44,12 @@ class Schedule(NamedTuple):
 SCHEDULES = {
     "quick": Schedule(epochs=40, batch_size=128, learning_rate=2e-3),
     "full": Schedule(epochs=10, batch_size=128, learning_rate=1e-3),
+}
+
+#: The linear VAE has an exact optimum to reach, so it is trained until it does.
+LINEAR_SCHEDULES = {
+    "quick": Schedule(epochs=300, batch_size=512, learning_rate=3e-3),
+    "full": Schedule(epochs=60, batch_size=1024, learning_rate=3e-3),
 }
 
 #: Latent dimensions of the simple VAE (Figures 5.3 to 5.5) and of the gallery in the literature's style (5.8).
@@ -53,6 +73,9 @@ DIAL = (1e-4, 1e-3, SMALL_BETA, 0.1, 0.5, 1.0, 2.0, LARGE_BETA)
 SMALL_SIGMA = 1e-4
 #: The digit that the models of Figure 5.17 are trained on.
 ONE_DIGIT = 4
+#: Section 5.5: the tolerance of GECO, a standard deviation of a pixel; radii of the window of the structured Gaussian,
+#: and of the neighbourhood; rank of the low-rank Gaussian; further encoder steps.
+TOLERANCE, RADII, RADIUS, RANK, ENCODER_STEPS = 0.1, (1, 2, 3), 2, 8, 4
 #: Models that only a picture needs, under one seed; all others are repeated for the claims.
 PICTURED = tuple(f"bernoulli-d{d}" for d in GALLERY_DIMS if d != 20)
 
@@ -161,7 +184,93 @@ def experiments(profile: str = "quick", *, seed: int = 0) -> dict[str, Experimen
         ),
         vae(name="shared-sigma-d20", purpose="one learned sigma", latent_dim=20, head=SharedGaussian),
     ]
-    return {model.name: model for model in models}
+    return {model.name: model for model in [*models, *_proposals(profile, seed=seed)]}
+
+
+def _proposals(profile: str, *, seed: int) -> list[Experiment]:
+    """The models of section 5.5, d = 20 but for one of the two linear ones."""
+    schedule = SCHEDULES[profile]
+    vae = partial(VaeExperiment, profile=profile, seed=seed, latent_dim=20, **schedule._asdict())
+    calibrated = partial(vae, head=CalibratedGaussian, objective=adaptive_elbo_nats)
+    flow = calibrated(name="calibrated-flow-d20", purpose="calibrated sigma, a flow as prior", prior=LearnedFlow)
+    neighbourhood = partial(
+        vae, head=partial(NeighbourhoodHead, radius=RADIUS), prior=LearnedFlow, dequantised=False, start=None
+    )
+    models: list[Experiment] = [
+        LinearVaeExperiment(
+            name=f"linear-d{d}",
+            purpose="the linear VAE, sigma learned",
+            profile=profile,
+            seed=seed,
+            latent_dim=d,
+            head=SharedLinearGaussian,
+            dequantised=False,
+            decay=True,
+            **LINEAR_SCHEDULES[profile]._asdict(),
+        )
+        for d in SIMPLE_DIMS
+    ]
+    models += [
+        calibrated(name="calibrated-d20", purpose="one sigma at its closed-form optimum"),
+        vae(
+            name="geco-d20",
+            purpose="GECO: beta steered to a tolerance",
+            head=partial(ToleranceGaussian, tolerance=TOLERANCE),
+            objective=adaptive_elbo_nats,
+        ),
+        calibrated(name="calibrated-mixture-d20", purpose="calibrated sigma, a mixture as prior", prior=LearnedMixture),
+        flow,
+    ]
+    models += [
+        vae(
+            name=structured_name(radius),
+            purpose="correlated pixels: sparse factor of the precision",
+            head=partial(StructuredGaussian, radius=radius),
+        )
+        for radius in RADII
+    ]
+    models += [
+        vae(name="low-rank-d20", purpose="correlated pixels: low rank", head=partial(LowRankGaussian, rank=RANK)),
+        vae(
+            name="discretised-normal-d20",
+            purpose="levels: the Gaussian over bins",
+            head=partial(DiscretisedPixels, family=DiscretisedNormal),
+            dequantised=False,
+        ),
+        vae(
+            name="discretised-logistic-d20",
+            purpose="levels: the logistic over bins",
+            head=partial(DiscretisedPixels, family=DiscretisedLogistic),
+            dequantised=False,
+        ),
+        neighbourhood(name="neighbourhood-d20", purpose="levels, correlated pixels, a flow as prior"),
+        neighbourhood(
+            name="neighbourhood-kept-d20",
+            purpose="the same, with the code of the calibrated model",
+            epochs=schedule.epochs // 2,
+            start=flow,
+            kept=("encoder", "decoder", "head.mu"),
+        ),
+        vae(
+            name="simple-long-d20",
+            purpose="the simple VAE, trained twice as long",
+            head=partial(PixelwiseGaussian, floor=DEQUANTISATION_STD),
+            epochs=2 * schedule.epochs,
+        ),
+        vae(
+            name="encoder-first-d20",
+            purpose="sigma = 1, further encoder steps before each step",
+            head=partial(FixedGaussian, sigma=1.0),
+            dequantised=False,
+            encoder_steps=ENCODER_STEPS,
+        ),
+    ]
+    return models
+
+
+def structured_name(radius: int) -> str:
+    """The name of the model whose pixels depend on a window of this radius; without one it is the simple VAE."""
+    return f"structured-{2 * radius + 1}x{2 * radius + 1}-d20" if radius else "simple-d20"
 
 
 def beta_name(beta: float, *, latent_dim: int) -> str:

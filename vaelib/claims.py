@@ -18,6 +18,7 @@ from tabulate import tabulate
 from vaelib.catalogue import claim_seeds, find_vae
 from vaelib.experiments import VaeExperiment
 from vaelib.measurements import Panel, Reference, measured, panel, reference
+from vaelib.trained import fetch
 
 
 class Verdict(StrEnum):
@@ -44,6 +45,11 @@ class Run:
     def measured(self, measure: Callable[[VaeExperiment, Path | str | None], dict[str, float]], name: str) -> Any:
         """One of the measurements of `vaelib.probes`, made on a model of the catalogue."""
         return measured(measure, find_vae(name, self.profile, seed=self.seed), cache=self.cache)
+
+    def history(self, name: str) -> dict[str, list[float]]:
+        """What the training of a model recorded after each epoch."""
+        model = find_vae(name, self.profile, seed=self.seed)
+        return fetch(model, cache=self.cache, report=lambda line: None).record["history"]
 
     @property
     def reference(self) -> Reference:

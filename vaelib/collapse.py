@@ -1,13 +1,15 @@
 r"""Posterior collapse: which dimensions of q(z|x) say nothing of x, and what the codes as a whole say of it."""
 
+import copy
 import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Independent, kl_divergence
 
 from vaelib.networks import diagonal_normal
+from vaelib.objectives import kl_nats
 from vaelib.vae import VAE
 
 #: Codes that are held against all images at once.
@@ -16,9 +18,14 @@ CODES = 500
 
 @torch.no_grad()
 def kl_per_dimension_nats(vae: VAE, x: Tensor) -> Tensor:
-    r""":math:`KL(q(z_i|x) \| p(z_i))`, `[B, d]` in nats, for x `[B, pixels]`; its sum over i is the KL of the ELBO."""
-    qz_x = vae.posterior(x)
-    prior = diagonal_normal(vae.prior.mean.double(), vae.prior.stddev.double())
+    r""":math:`KL(q(z_i|x) \| p(z_i))`, `[B, d]` in nats, for x `[B, pixels]`; its sum over i is the KL of the ELBO.
+
+    Raises ValueError for a learned prior, which does not factorise over dimensions.
+    """
+    qz_x, prior = vae.posterior(x), vae.prior
+    if not isinstance(prior, Independent):
+        raise ValueError("a learned prior has no divergence per dimension: it does not factorise over them")
+    prior = diagonal_normal(prior.mean.double(), prior.stddev.double())
     return kl_divergence(diagonal_normal(qz_x.mean.double(), qz_x.stddev.double()).base_dist, prior.base_dist)
 
 
@@ -40,7 +47,7 @@ class ElboSurgery(NamedTuple):
     r"""The mean KL in two parts, in nats: :math:`I(x; z) + KL(q(z) \| p(z))` (Hoffman and Johnson 2016)."""
 
     kl: float
-    r"""Mean of :math:`KL(q(z|x) \| p(z))` over the images, in closed form."""
+    r"""Mean of :math:`KL(q(z|x) \| p(z))` over the images, in closed form for N(0, I)."""
     mutual_information: float
     r"""I(x; z) under q over these N images; at most ln N."""
     mutual_information_upper: float
@@ -76,7 +83,8 @@ def elbo_surgery(vae: VAE, x: Tensor) -> ElboSurgery:
     qz_x = vae.posterior(x)
     mu_z, sigma_z = qz_x.mean.double(), qz_x.stddev.double()
     z = mu_z + sigma_z * torch.randn_like(mu_z)
-    kl = kl_per_dimension_nats(vae, x).sum(dim=-1).mean().item()
+    prior = copy.deepcopy(vae.code_prior).double()()
+    kl = kl_nats(diagonal_normal(mu_z, sigma_z), prior, z).mean().item()
     log_qz_x, log_qz, log_qz_others = _log_densities(z, mu_z, sigma_z)  # each [N]
     return ElboSurgery(
         kl=kl,

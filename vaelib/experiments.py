@@ -3,19 +3,21 @@ r"""One trained model = one frozen configuration, and how it is trained."""
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 
 from vaelib import data
+from vaelib.collapse import elbo_surgery
 from vaelib.data import Digits
+from vaelib.linear import LinearEncoder
 from vaelib.networks import DecoderBody, Encoder
 from vaelib.objectives import elbo_nats, elbo_terms
+from vaelib.priors import StandardNormal
 from vaelib.provenance import code_digest, digest, versions
 from vaelib.seeding import seeded
 from vaelib.training import NonFiniteLossError, fit
@@ -36,6 +38,9 @@ class Experiment(ABC):
     seed: int = 0
     batch_size: int = 128
     learning_rate: float = 1e-3
+    decay: bool = False
+    encoder_steps: int = 0
+    start: "Experiment | None" = None
 
     def __post_init__(self) -> None:
         data.check_profile(self.profile)
@@ -58,7 +63,15 @@ class Experiment(ABC):
 
     @abstractmethod
     def watch(self, model: nn.Module, train: Digits) -> dict[str, float]:
-        """What the history keeps of the model after each epoch; must not draw random numbers."""
+        """What the history keeps of the model after each epoch; must leave torch's global generator as it is."""
+
+    def inner(self, model: nn.Module) -> Sequence[nn.Parameter]:
+        """The parameters that take `encoder_steps` steps of their own before each step."""
+        return ()
+
+    def take_over(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        """Start the model from the weights of another."""
+        model.load_state_dict(dict(weights))
 
     def at(self, *, profile: str | None = None, seed: int | None = None) -> Self:
         """The same experiment with another profile or seed."""
@@ -66,6 +79,7 @@ class Experiment(ABC):
             self,
             profile=self.profile if profile is None else profile,
             seed=self.seed if seed is None else seed,
+            start=self.start and self.start.at(profile=profile, seed=seed),
         )
 
     def config(self) -> dict[str, Any]:
@@ -94,6 +108,7 @@ class Experiment(ABC):
                 "code": {module: code_digest(module) for module in sorted({__name__, *self._modules()})},
                 "torch": versions()["torch"].split("+")[0],
             }
+            | ({"start": self.start.key} if self.start else {})
         )
 
 
@@ -101,8 +116,11 @@ class Experiment(ABC):
 class VaeExperiment(Experiment):
     """A VAE of the chapter's one architecture: 784-400-d-400-784, ReLU.
 
-    `head` makes the likelihood from `features` and `pixels`; `objective` is what is maximised, `[B]`; `dequantised`
-    adds fresh uniform noise below one grey level to each batch; `digit` trains on one digit only.
+    `head` makes the likelihood from `features` and `pixels`, `prior` the distribution of codes from `latent_dim`;
+    `objective` is what is maximised, `[B]`; `dequantised` adds fresh uniform noise below one grey level to each batch;
+    `digit` trains on one digit only; `encoder_steps` are further steps of the encoder alone before each step. `start`
+    is a trained model whose parts `kept` are taken over and held, and whose other parts are where training starts
+    from, as far as both models have them.
     """
 
     latent_dim: int
@@ -111,11 +129,15 @@ class VaeExperiment(Experiment):
     dequantised: bool = True
     digit: int | None = None
     hidden: int = 400
+    prior: Callable[..., nn.Module] = StandardNormal
+    kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.latent_dim < 1:
             raise ValueError(f"latent_dim must be at least 1, got {self.latent_dim}")
+        if self.kept and self.start is None:
+            raise ValueError(f"kept parts need a model to start from, got {self.kept} and none")
 
     def build(self) -> VAE:
         """Encoder, decoder and likelihood, initialised from torch's global generator."""
@@ -124,7 +146,24 @@ class VaeExperiment(Experiment):
             decoder=DecoderBody(latent_dim=self.latent_dim, hidden=self.hidden),
             head=self.head(features=self.hidden, pixels=data.PIXELS),
             latent_dim=self.latent_dim,
+            code_prior=self.prior(latent_dim=self.latent_dim),
         )
+
+    def inner(self, model: nn.Module) -> Sequence[nn.Parameter]:
+        """The encoder's parameters, for its steps alone."""
+        assert isinstance(model, VAE)
+        return tuple(model.encoder.parameters())
+
+    def take_over(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        """Copy what both models have from the weights of `start`, and hold the parts that are kept."""
+        own = model.state_dict()
+        shared = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+        model.load_state_dict({**own, **shared})
+        for part in self.kept:
+            held = [name for name in own if name.startswith(f"{part}.")]
+            if not held or not shared.keys() >= set(held):
+                raise ValueError(f"{part!r} cannot be kept: {self.name} and its start have no such part in common")
+            model.get_submodule(part).requires_grad_(False)
 
     def pixels(self, images: Tensor) -> Tensor:
         """The images as this model sees them: with fresh noise, or as they are."""
@@ -149,22 +188,43 @@ class VaeExperiment(Experiment):
         }
 
     def watch(self, model: nn.Module, train: Digits) -> dict[str, float]:
-        """Mean KL per image in nats and mean sigma_z, over the first training images."""
+        """Over the first training images: mean KL and mutual information in nats (at most ln N), and mean sigma_z."""
         assert isinstance(model, VAE)
-        qz_x = model.posterior(train.only(self.digit).images[:WATCHED])
+        x = train.only(self.digit).images[:WATCHED]
+        with seeded(self.seed):
+            surgery = elbo_surgery(model, x)
         return {
-            "train_kl_nats": kl_divergence(qz_x, model.prior).mean().item(),
-            "train_sigma_z": qz_x.stddev.mean().item(),
+            "train_kl_nats": surgery.kl,
+            "train_mutual_information_nats": surgery.mutual_information,
+            "train_sigma_z": model.posterior(x).stddev.mean().item(),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearVaeExperiment(VaeExperiment):
+    """A VAE whose networks are linear: the code goes straight to the head, and `hidden` counts for nothing."""
+
+    def build(self) -> VAE:
+        """Encoder and likelihood, initialised from torch's global generator."""
+        return VAE(
+            encoder=LinearEncoder(pixels=data.PIXELS, latent_dim=self.latent_dim),
+            decoder=nn.Identity(),
+            head=self.head(features=self.latent_dim, pixels=data.PIXELS),
+            latent_dim=self.latent_dim,
+        )
 
 
 def train(
     experiment: Experiment,
     *,
     device: torch.device | str = "cpu",
+    weights: Mapping[str, Tensor] | None = None,
     on_epoch: Callable[[int], object] = lambda epoch: None,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Train from scratch on one thread, so that one seed gives the same weights bit for bit; model and record."""
+    """Train on one thread, so that one seed gives the same weights bit for bit; model and record.
+
+    `weights` are those of the experiment that this one starts from, if it does.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -172,6 +232,8 @@ def train(
         with seeded(experiment.seed):
             started = time.perf_counter()
             model = experiment.build().to(device)
+            if weights is not None:
+                experiment.take_over(model, weights)
             history = _run(experiment, model, digits.train, on_epoch)
             seconds = time.perf_counter() - started
             with torch.no_grad():
@@ -208,6 +270,9 @@ def _run(
         epochs=experiment.epochs,
         batch_size=experiment.batch_size,
         learning_rate=experiment.learning_rate,
+        decay=experiment.decay,
+        inner=experiment.inner(model),
+        inner_steps=experiment.encoder_steps,
     )
     for step in steps:
         losses.append(step.loss)
@@ -223,6 +288,8 @@ def _run(
 
 def _plain(value: Any) -> Any:
     """A field of a configuration as a JSON value: functions and classes by name, partials with their arguments."""
+    if isinstance(value, Experiment):
+        return value.config()
     if isinstance(value, partial):
         keywords = {k: _plain(v) for k, v in value.keywords.items()}
         return {_named(value.func): [[_plain(v) for v in value.args], keywords]}

@@ -1,12 +1,18 @@
 r"""Decoder heads: each turns the decoder's features into a distribution p(x|z) with the pixels as its event."""
 
+import math
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, ContinuousBernoulli, Independent
+from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, LowRankMultivariateNormal
 from torch.nn.functional import softplus
 
 from vaelib.data import DEQUANTISATION_STD
 from vaelib.networks import diagonal_normal
+
+#: Weight of the newest batch in the running error of an adaptive head; step size of GECO's multiplier.
+RUNNING_SHARE, GECO_RATE = 0.01, 0.02
 
 
 class PixelwiseGaussian(nn.Module):
@@ -69,6 +75,97 @@ class SharedGaussian(nn.Module):
         """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
         mu = torch.sigmoid(self.mu(h))
         return diagonal_normal(mu, self.sigma.expand_as(mu))
+
+
+class AdaptiveGaussian(nn.Module, ABC):
+    r""":math:`N(\mu_x(z), \sigma^2 I)` with one :math:`\sigma` that no gradient moves: a rule sets it while training.
+
+    The rule sees each batch's mean squared error per pixel; `vaelib.objectives.adaptive_elbo_nats` shows it to it.
+    """
+
+    def __init__(self, *, features: int, pixels: int) -> None:
+        super().__init__()
+        self.mu = nn.Linear(features, pixels)
+        self.register_buffer("variance", torch.ones(()))
+        self.register_buffer("running_error", torch.full((), math.nan))
+
+    @abstractmethod
+    def adapt(self, error: Tensor) -> None:
+        """Move the variance after the mean squared error of a batch, a scalar, has been seen."""
+
+    def average(self, error: Tensor) -> Tensor:
+        """The running mean of the errors, over about the last 100 batches; the first one starts it."""
+        before = self.get_buffer("running_error")
+        before.copy_(torch.where(before.isnan(), error, torch.lerp(before, error, RUNNING_SHARE)))
+        return before
+
+    @property
+    def sigma(self) -> Tensor:
+        """The standard deviation, a scalar."""
+        return self.get_buffer("variance").sqrt()
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        mu = torch.sigmoid(self.mu(h))
+        return diagonal_normal(mu, self.sigma.expand_as(mu))
+
+
+class CalibratedGaussian(AdaptiveGaussian):
+    r""":math:`\sigma^2` at its closed-form optimum given the means: the mean squared error (Rybkin et al. 2021).
+
+    .. math:: \arg\max_{\sigma^2} E\Big[-\frac{m}{2} \ln 2\pi\sigma^2 - \frac{\|x - \mu_x(z)\|^2}{2\sigma^2}\Big]
+        = \frac1m E \|x - \mu_x(z)\|^2
+
+    Updated as a running mean, so that training climbs the ELBO in the networks and in the variance by turns.
+    """
+
+    def adapt(self, error: Tensor) -> None:
+        """Set the variance to the running mean squared error."""
+        self.get_buffer("variance").copy_(self.average(error))
+
+
+class ToleranceGaussian(AdaptiveGaussian):
+    r"""GECO: a multiplier :math:`\lambda` holds the reconstruction's error at a tolerance (Rezende and Viola 2018).
+
+    :math:`\lambda \|x - \mu\|^2 + KL` is the ELBO of the variance :math:`1 / 2\lambda`, so the multiplier is this
+    variance. It falls while the mean squared error exceeds `tolerance` squared and rises below it. The tolerance, a
+    standard deviation of a pixel, is chosen by hand.
+    """
+
+    def __init__(self, *, features: int, pixels: int, tolerance: float) -> None:
+        if not tolerance > 0:
+            raise ValueError(f"tolerance must be a positive standard deviation, got {tolerance}")
+        super().__init__(features=features, pixels=pixels)
+        self.tolerance = tolerance
+
+    def adapt(self, error: Tensor) -> None:
+        """One multiplicative step."""
+        excess = (self.average(error) / self.tolerance**2 - 1).clamp(-1, 1)
+        self.get_buffer("variance").mul_((-GECO_RATE * excess).exp())
+
+
+class LowRankGaussian(nn.Module):
+    r""":math:`N(\mu_x(z), F(z) F(z)^T + \mathrm{diag}\,\sigma_x(z)^2)`, F of a few columns: correlated pixels.
+
+    The columns are linear in a few features of the code, `CHOICES`, which keeps their cost down.
+    """
+
+    CHOICES = 16
+
+    def __init__(self, *, features: int, pixels: int, rank: int, floor: float = DEQUANTISATION_STD) -> None:
+        super().__init__()
+        if rank < 1 or not floor > 0:
+            raise ValueError(f"rank must be at least 1 and floor a positive standard deviation, got {rank} and {floor}")
+        self.floor, self.rank = floor, rank
+        self.mu = nn.Linear(features, pixels)
+        self.sigma = nn.Linear(features, pixels)
+        self.columns = nn.Sequential(nn.Linear(features, self.CHOICES), nn.Linear(self.CHOICES, pixels * rank))
+
+    def forward(self, h: Tensor) -> LowRankMultivariateNormal:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        sigma = self.floor + softplus(self.sigma(h))
+        columns = self.columns(h).unflatten(-1, (-1, self.rank)) * sigma.unsqueeze(-1)  # in units of sigma
+        return LowRankMultivariateNormal(torch.sigmoid(self.mu(h)), columns, sigma.square(), validate_args=False)
 
 
 class BernoulliPixels(nn.Module):

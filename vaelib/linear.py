@@ -8,6 +8,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from scipy.linalg import subspace_angles
 from torch import Tensor, nn
 from torch.distributions import (
     Independent,
@@ -99,12 +100,44 @@ class LinearGaussian(nn.Module):
         return diagonal_normal(mu, torch.full_like(mu, self.sigma))
 
 
+class SharedLinearGaussian(nn.Module):
+    r""":math:`N(Wz + b, \sigma^2 I)` with one learned :math:`\sigma`, as :math:`\ln \sigma`: the likelihood of pPCA.
+
+    It has no floor and needs none while the images fill more than d dimensions (Tipping and Bishop 1999, equation 8).
+    """
+
+    def __init__(self, *, features: int, pixels: int) -> None:
+        super().__init__()
+        self.mu = nn.Linear(features, pixels)
+        self.log_sigma = nn.Parameter(torch.zeros(()))
+
+    @property
+    def sigma(self) -> Tensor:
+        """The standard deviation, a scalar."""
+        return self.log_sigma.exp()
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]`, here z itself, to a distribution over x `[..., pixels]`."""
+        mu = self.mu(h)
+        return diagonal_normal(mu, self.sigma.expand_as(mu))
+
+
 def linear_vae(*, pixels: int, latent_dim: int, sigma: float) -> VAE:
     """A VAE whose networks are linear: W is `head.mu.weight`, b is `head.mu.bias`; raises ValueError for sigma <= 0."""
     return VAE(
         encoder=LinearEncoder(pixels=pixels, latent_dim=latent_dim),
         decoder=nn.Identity(),
         head=LinearGaussian(features=latent_dim, pixels=pixels, sigma=sigma),
+        latent_dim=latent_dim,
+    )
+
+
+def shared_linear_vae(*, pixels: int, latent_dim: int) -> VAE:
+    """A :func:`linear_vae` that learns its sigma, which starts at 1 and is `head.sigma`."""
+    return VAE(
+        encoder=LinearEncoder(pixels=pixels, latent_dim=latent_dim),
+        decoder=nn.Identity(),
+        head=SharedLinearGaussian(features=latent_dim, pixels=pixels),
         latent_dim=latent_dim,
     )
 
@@ -215,6 +248,40 @@ def optimal_linear_vae(data: Spectrum, *, latent_dim: int, sigma: float, beta: f
         decoder.mu.bias.copy_(b)
     encoder.set_optimal(W, b, math.sqrt(beta) * sigma)
     return VAE(encoder=encoder, decoder=nn.Identity(), head=decoder, latent_dim=latent_dim).double()
+
+
+class ProbabilisticPca(NamedTuple):
+    """p(x|z) = N(Wz + b, sigma^2 I); ln p(x) is :func:`evidence_nats` of the three."""
+
+    W: Tensor
+    """`[m, d]`."""
+    b: Tensor
+    """`[m]`."""
+    sigma: float
+
+
+def ppca(data: Spectrum, *, latent_dim: int) -> ProbabilisticPca:
+    r"""The maximum of the likelihood over W, b and sigma, float64 (Tipping and Bishop 1999, equations 7 and 8).
+
+    .. math:: \sigma^2 = \frac{1}{m - d} \sum_{i > d} \lambda_i, \qquad
+        W = U_d\, (\Lambda_d - \sigma^2 I)^{1/2}, \qquad b = \bar x
+
+    W and b are :func:`optimal_decoder` at this sigma; W times any rotation of z is as likely. Raises ValueError where
+    latent_dim is not between 1 and m - 1, or where the eigenvalues after the first d are all 0: then no maximum exists.
+    """
+    if not 1 <= latent_dim < len(data.mean):
+        raise ValueError(f"latent_dim must be between 1 and {len(data.mean) - 1}, got {latent_dim}")
+    sigma = math.sqrt(data.eigenvalues[latent_dim:].mean().item())
+    return ProbabilisticPca(*optimal_decoder(data, latent_dim=latent_dim, sigma=sigma), sigma)
+
+
+def largest_principal_angle_degrees(A: Tensor, B: Tensor) -> float:
+    r"""Largest principal angle between the column spaces of A `[m, d]` and B `[m, k]`, in degrees from 0 to 90.
+
+    For d = k it is the angle :math:`\max_{a} \min_{b} \angle(a, b)` over vectors of the two spaces, and 0 if and only
+    if they are one (Bjorck and Golub 1973). Columns that are linearly dependent span the smaller space.
+    """
+    return math.degrees(subspace_angles(A.detach().double().cpu().numpy(), B.detach().double().cpu().numpy())[0])
 
 
 def _implied_variance(beta: float, sigma: float) -> float:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Distribution, kl_divergence
 
 from vaelib.vae import VAE
 
@@ -16,7 +16,7 @@ class ElboTerms(NamedTuple):
     log_px_z: Tensor
     """Reconstruction: one-sample estimate of E_q[ln p(x|z)]."""
     kl: Tensor
-    """Regularisation: KL(q(z|x) || p(z)), in closed form, at least 0."""
+    """Regularisation: KL(q(z|x) || p(z)), see :func:`kl_nats`."""
 
     @property
     def elbo_nats(self) -> Tensor:
@@ -24,14 +24,26 @@ class ElboTerms(NamedTuple):
         return self.log_px_z - self.kl
 
 
+def kl_nats(qz_x: Distribution, prior: Distribution, z: Tensor) -> Tensor:
+    r""":math:`KL(q(z|x) \| p(z))`, `[B]` in nats: exact where torch knows the closed form, as for two Normals.
+
+    Else, for a learned prior, its estimate from the draw z of q(z|x), :math:`\ln q(z|x) - \ln p(z)`: unbiased, and
+    below 0 now and then (Kingma and Welling 2014, appendix B, and equation 7).
+    """
+    try:
+        return kl_divergence(qz_x, prior)
+    except NotImplementedError:
+        return qz_x.log_prob(z) - prior.log_prob(z)
+
+
 def elbo_terms(vae: VAE, x: Tensor) -> ElboTerms:
     r""":math:`E_{q(z|x)}[\ln p(x|z)] - KL(q(z|x) \| p(z))`, equation 5.1, with one reparameterised draw of z.
 
-    x `[B, pixels]` to two terms `[B]` in nats. The KL of two Normals is exact (Kingma and Welling 2014, appendix B).
+    x `[B, pixels]` to two terms `[B]` in nats.
     """
     qz_x = vae.posterior(x)
     z = qz_x.rsample()
-    return ElboTerms(log_px_z=vae.likelihood(z).log_prob(x), kl=kl_divergence(qz_x, vae.prior))
+    return ElboTerms(log_px_z=vae.likelihood(z).log_prob(x), kl=kl_nats(qz_x, vae.prior, z))
 
 
 def elbo_nats(vae: VAE, x: Tensor) -> Tensor:
@@ -49,6 +61,21 @@ def beta_elbo_nats(vae: VAE, x: Tensor, *, beta: float) -> Tensor:
         raise ValueError(f"beta must not be negative, got {beta}")
     terms = elbo_terms(vae, x)
     return terms.log_px_z - beta * terms.kl
+
+
+def adaptive_elbo_nats(vae: VAE, x: Tensor) -> Tensor:
+    r"""The ELBO, `[B]` in nats, of a VAE whose head is an `AdaptiveGaussian`; in training the head then adapts.
+
+    The head sees the batch's mean squared error, so that steps in its variance and in the networks take turns. In
+    evaluation nothing moves.
+    """
+    qz_x = vae.posterior(x)
+    z = qz_x.rsample()
+    px_z = vae.likelihood(z)
+    elbo = px_z.log_prob(x) - kl_nats(qz_x, vae.prior, z)
+    if vae.training:
+        vae.head.adapt((x - px_z.mean.detach()).square().mean())  # type: ignore[operator]
+    return elbo
 
 
 def limit_objective(vae: VAE, x: Tensor) -> Tensor:

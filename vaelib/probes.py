@@ -15,14 +15,24 @@ from torch import Tensor
 from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, Normal
 
 from vaelib import data
+from vaelib.bits import bits_per_dimension
+from vaelib.budget import covariance_share, residual_draws, variance_budget
 from vaelib.collapse import collapsed_dimensions, elbo_surgery, kl_per_dimension_nats
 from vaelib.evaluation import features, frechet_distance
 from vaelib.evidence import quadrature_evidence_nats
 from vaelib.experiments import VaeExperiment
-from vaelib.likelihoods import FixedGaussian
+from vaelib.likelihoods import BernoulliPixels, FixedGaussian
+from vaelib.linear import SharedLinearGaussian, evidence_nats, largest_principal_angle_degrees, ppca, spectrum
 from vaelib.measurements import classifier
-from vaelib.objectives import beta_elbo_nats, elbo_nats, iwae_bound_nats
-from vaelib.sampling import quantile_images, reconstructions
+from vaelib.objectives import autoencoder_objective, beta_elbo_nats, elbo_nats, iwae_bound_nats, limit_objective
+from vaelib.priors import StandardNormal, fit_mixture
+from vaelib.sampling import (
+    ancestral_sampling,
+    deterministic_sampling,
+    quantile_images,
+    reconstructions,
+    sampled_codes,
+)
 from vaelib.seeding import seeded
 from vaelib.trained import fetch
 from vaelib.vae import VAE
@@ -36,6 +46,12 @@ COLLAPSE_EPSILON, COLLAPSE_DELTA = 0.01, 0.01
 BOUND_IMAGES, BOUND_DRAWS = 100, 64
 #: Images and draws behind the check of the quadrature.
 EVIDENCE_IMAGES, IWAE_SAMPLES = 100, 5_000
+#: Test images and draws behind bits per dimension, and images at a time.
+BITS_IMAGES, BITS_SAMPLES, BITS_CHUNK = 1_000, 64, 20
+#: Test images whose residuals are held against their mean images.
+RESIDUAL_IMAGES = 1_000
+#: The mixture that is fitted to codes after training: from so many images at most, a component for so many codes.
+FITTED_IMAGES, CODES_PER_COMPONENT = 20_000, 400
 
 
 @torch.no_grad()
@@ -55,20 +71,21 @@ def alpha_frechet(experiment: VaeExperiment, cache: Cache = None) -> dict[str, f
 @torch.no_grad()
 def latent(experiment: VaeExperiment, cache: Cache = None) -> dict[str, float]:
     """The mean KL in nats and its parts, mutual information and mismatch of the aggregate posterior from p(z), over the
-    test images; and the number of (epsilon, delta)-collapsed dimensions.
+    test images; and, under N(0, I), the number of (epsilon, delta)-collapsed dimensions.
     """
     vae, x = _trained(experiment, cache)
     with seeded(experiment.seed):
         surgery = elbo_surgery(vae, x)
-    return {
+    measured = {
         "kl_nats": surgery.kl,
         "mutual_information_nats": surgery.mutual_information,
         "mutual_information_upper_nats": surgery.mutual_information_upper,
         "mismatch_nats": surgery.aggregate_mismatch,
-        "collapsed": collapsed_dimensions(
-            kl_per_dimension_nats(vae, x), epsilon=COLLAPSE_EPSILON, delta=COLLAPSE_DELTA
-        ),
     }
+    if experiment.prior is StandardNormal:
+        kl = kl_per_dimension_nats(vae, x)
+        measured["collapsed"] = collapsed_dimensions(kl, epsilon=COLLAPSE_EPSILON, delta=COLLAPSE_DELTA)
+    return measured
 
 
 def dial_gradient(experiment: VaeExperiment, cache: Cache = None) -> dict[str, float]:
@@ -182,6 +199,108 @@ def support(experiment: VaeExperiment, cache: Cache = None) -> dict[str, float]:
     return {
         "integral": log_integral.exp().mean().item(),
         "missing_nats": -log_integral.sum(dim=-1).mean().item(),
+    }
+
+
+@torch.no_grad()
+def bits(experiment: VaeExperiment, cache: Cache = None) -> dict[str, float]:
+    """Bits per dimension of the first test images, importance-weighted: mean with its standard error, and median.
+
+    Empty for a model without a density, see :func:`why_no_density`.
+    """
+    if why_no_density(experiment):
+        return {}
+    vae, x = _trained(experiment, cache)
+    x = x[:BITS_IMAGES]
+    with seeded(experiment.seed):
+        values = torch.cat(
+            [
+                bits_per_dimension(vae, few, dequantised=experiment.dequantised, samples=BITS_SAMPLES)
+                for few in x.split(BITS_CHUNK)
+            ]
+        ).double()
+    return {
+        "bits": values.mean().item(),
+        "standard_error": (values.std() / len(values) ** 0.5).item(),
+        "median": values.median().item(),
+    }
+
+
+def why_no_density(experiment: VaeExperiment) -> str:
+    """Why the likelihood of a model is no density on its pixels; empty where it is one."""
+    if experiment.objective in (limit_objective, autoencoder_objective):
+        return "squared error alone, no likelihood"
+    if experiment.head is BernoulliPixels:
+        return "Bernoulli on grey pixels, no density"
+    return ""
+
+
+@torch.no_grad()
+def variance(experiment: VaeExperiment, cache: Cache = None) -> dict[str, float]:
+    """The variance budget under the prior and under the aggregate posterior, and the shares of equation 5.7.
+
+    The residuals of the data are x minus the mean image of a code drawn from q(z|x), test images.
+    """
+    vae, x = _trained(experiment, cache)
+    with seeded(experiment.seed):
+        z, prior = sampled_codes(vae, experiment.pixels(x)), vae.prior.sample((len(x),))
+        aggregate, generated = variance_budget(vae, z), variance_budget(vae, prior)
+        return {
+            "explained": aggregate.explained,
+            "noise": aggregate.noise,
+            "prior_explained": generated.explained,
+            "prior_noise": generated.noise,
+            "covariance_residuals": covariance_share(x[:RESIDUAL_IMAGES] - vae.likelihood(z[:RESIDUAL_IMAGES]).mean),
+            "covariance_model_residuals": covariance_share(residual_draws(vae, z)),
+            "covariance_samples": covariance_share(vae.likelihood(prior).sample()),
+            "covariance_data": covariance_share(x),
+            "data": x.double().var(dim=0).sum().item(),
+        }
+
+
+@torch.no_grad()
+def fitted_prior(experiment: VaeExperiment, cache: Cache = None) -> dict[str, float]:
+    r"""A mixture of Normals r(z) fitted to codes of training images, after training, beside and in the place of p(z).
+
+    `mismatch_nats` is :math:`E_{q(z)}[\ln r(z) - \ln p(z)]` over codes of test images: at most :math:`KL(q(z) \| p(z))`
+    of the aggregate posterior of all images that might have been drawn, whatever r is, and as close to it as r is to
+    q(z). The Frechet distances are those of samples with r as the prior.
+    """
+    vae, x = _trained(experiment, cache)
+    train = data.load(experiment.profile).train.only(experiment.digit).images[:FITTED_IMAGES]
+    judge = classifier(experiment.profile, cache=cache)
+    real = features(judge, x)
+    with seeded(experiment.seed):
+        codes, test_codes = (sampled_codes(vae, experiment.pixels(images)) for images in (train, x))
+        components = max(1, len(codes) // CODES_PER_COMPONENT)
+        log_prior = vae.prior.log_prob(test_codes)
+        vae.code_prior = fit_mixture(codes, components=components, seed=experiment.seed)
+        return {
+            "components": components,
+            "mismatch_nats": (vae.prior.log_prob(test_codes) - log_prior).mean().item(),
+            "frechet_ancestral": frechet_distance(real, features(judge, ancestral_sampling(vae, len(x)))),
+            "frechet_deterministic": frechet_distance(real, features(judge, deterministic_sampling(vae, len(x)))),
+        }
+
+
+@torch.no_grad()
+def linear_optimum(experiment: VaeExperiment, cache: Cache = None) -> dict[str, float]:
+    """A trained linear VAE against probabilistic PCA of the same training images, test split, nats per image."""
+    vae, x = _trained(experiment, cache)
+    train = data.load(experiment.profile).train.images
+    exact = ppca(spectrum(train), latent_dim=experiment.latent_dim)
+    vae, x = vae.double(), x.double()
+    assert isinstance(vae.head, SharedLinearGaussian)
+    W, b, sigma = vae.head.mu.weight, vae.head.mu.bias, vae.head.sigma.item()
+    with seeded(experiment.seed):
+        elbo = torch.stack([elbo_nats(vae, x).mean() for _ in range(BOUND_DRAWS)]).mean()
+    return {
+        "evidence": evidence_nats(x, W, b, sigma).mean().item(),
+        "elbo": elbo.item(),
+        "ppca_evidence": evidence_nats(x, exact.W, exact.b, exact.sigma).mean().item(),
+        "angle_degrees": largest_principal_angle_degrees(W, exact.W),
+        "sigma": sigma,
+        "ppca_sigma": exact.sigma,
     }
 
 

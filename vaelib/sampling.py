@@ -74,6 +74,6 @@ def decoded_grid(vae: VAE, *, side: int) -> Tensor:
     if vae.latent_dim != 2:
         raise ValueError(f"a grid in the plane needs latent dimension 2, this model has {vae.latent_dim}")
     shares = (torch.arange(side) + 0.5) / side
-    quantiles = torch.distributions.Normal(0.0, 1.0).icdf(shares).to(vae.get_buffer("prior_mu"))
+    quantiles = torch.distributions.Normal(0.0, 1.0).icdf(shares).to(next(vae.parameters()))
     z_2, z_1 = torch.meshgrid(quantiles.flip(0), quantiles, indexing="ij")
     return vae.likelihood(torch.stack((z_1, z_2), dim=-1)).mean

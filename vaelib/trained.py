@@ -51,8 +51,10 @@ def fetch(
     if retrain or not place.exists():
         with place.lock():
             if retrain or not place.exists():
+                start = experiment.start
+                weights = fetch(start, cache=cache, device=device, report=report).model.state_dict() if start else None
                 with torch.enable_grad():  # whoever measures may have switched gradients off
-                    model, record = train(experiment, device=device, on_epoch=on_epoch)
+                    model, record = train(experiment, device=device, weights=weights, on_epoch=on_epoch)
                 model.zero_grad()
                 place.write(record, model.state_dict())
                 how = f"trained in {record['seconds']:.0f} s"

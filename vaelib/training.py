@@ -1,10 +1,12 @@
 r"""The training loop: a generator that yields what happened; logs, plots and stopping belong to whoever iterates."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LinearLR
 
 from vaelib.errors import MendableError
 
@@ -30,31 +32,50 @@ def fit(
     epochs: int,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
+    decay: bool = False,
+    inner: Sequence[nn.Parameter] = (),
+    inner_steps: int = 0,
 ) -> Iterator[Step]:
-    """Minimise the mean of `loss(*batch)`, per example `[B]`, with Adam over shuffled mini-batches of `data`.
+    r"""Minimise the mean of `loss(*batch)`, per example `[B]`, with Adam over shuffled mini-batches of `data`.
 
-    Randomness comes from torch's global generator. Raises `NonFiniteLossError` before a bad step is taken.
+    With `decay` the learning rate falls linearly: step k of K takes :math:`1 - (k - 1) / K` of it. Before each step the
+    parameters in `inner` take `inner_steps` steps of their own, each on as many images drawn at random (He et al.
+    2019). Randomness comes from torch's global generator. Raises `NonFiniteLossError` before a bad step is taken.
     """
     if min(epochs, batch_size) < 1 or learning_rate <= 0:
         raise ValueError(
             f"epochs and batch_size must be at least 1 and learning_rate positive, "
             f"got {epochs}, {batch_size}, {learning_rate}"
         )
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.Adam(learned, lr=learning_rate, fused=True)
+    inner_optimiser = torch.optim.Adam(inner, lr=learning_rate, fused=True) if inner_steps else None
+    images, device = len(data[0]), data[0].device
+    steps = epochs * math.ceil(images / batch_size)
+    schedule = LinearLR(optimiser, start_factor=1.0, end_factor=0.0, total_iters=steps) if decay else None
     model.train()
     number = 0
     for epoch in range(1, epochs + 1):
-        batches = torch.randperm(len(data[0])).to(data[0].device).split(batch_size)
+        batches = torch.randperm(images).to(device).split(batch_size)
         for position, index in enumerate(batches, start=1):
             number += 1
+            if inner_optimiser:
+                for few in torch.randint(images, (inner_steps, batch_size)).to(device):
+                    _descend(inner_optimiser, loss(*(tensor[few] for tensor in data)).mean())
             mean_loss = loss(*(tensor[index] for tensor in data)).mean()
             if not torch.isfinite(mean_loss):
                 raise NonFiniteLossError(_diagnosis(mean_loss.item(), number, epoch, learning_rate, data))
-            optimiser.zero_grad()
-            mean_loss.backward()
-            optimiser.step()
+            _descend(optimiser, mean_loss)
+            if schedule:
+                schedule.step()
             yield Step(number, epoch, position == len(batches), mean_loss.detach())
     model.eval()
+
+
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
 
 
 def _diagnosis(loss: float, number: int, epoch: int, learning_rate: float, data: Sequence[Tensor]) -> str:

@@ -1,0 +1,62 @@
+r"""The variance budget of a model: what the code explains, what the observation adds, and how much of it is shared.
+
+Law of total variance, summed over pixels: :math:`\sum_j \mathrm{Var}\,x_j = \sum_j \mathrm{Var}_z\,E[x_j|z] + \sum_j
+E_z\,\mathrm{Var}[x_j|z]`. Both parts are measured on pairs of draws from each p(x|z), which needs no closed form: two
+draws with one code share what the code explains, and nothing else.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaelib.vae import VAE
+
+
+class Budget(NamedTuple):
+    """Variances, summed over pixels, on the scale of grey levels in [0, 1]."""
+
+    explained: float
+    """:math:`\\sum_j \\mathrm{Var}_z\\,E[x_j|z]`."""
+    noise: float
+    """:math:`\\sum_j E_z\\,\\mathrm{Var}[x_j|z]`."""
+
+    @property
+    def total(self) -> float:
+        """All the variance that the model has."""
+        return self.explained + self.noise
+
+
+@torch.no_grad()
+def variance_budget(vae: VAE, z: Tensor) -> Budget:
+    r"""The budget over codes z `[N, d]`, drawn from the prior or from the aggregate posterior.
+
+    With two draws x, x' for each code, :math:`E_z \mathrm{Var}[x_j|z] = \frac12 E (x_j - x'_j)^2` and
+    :math:`\mathrm{Var}_z E[x_j|z] = \mathrm{Cov}(x_j, x'_j)`.
+    """
+    first, second = vae.likelihood(z).sample((2,)).double()
+    noise = (first - second).square().mean(dim=0).sum() / 2
+    explained = ((first - first.mean(dim=0)) * (second - second.mean(dim=0))).mean(dim=0).sum()
+    return Budget(explained=explained.item(), noise=noise.item())
+
+
+def covariance_share(x: Tensor) -> float:
+    r"""Share of :math:`\mathrm{Var}(\sum_j x_j)` that is covariance of pixels, for images `[N, m]` (equation 5.7).
+
+    .. math:: \frac{\sum_{i \neq j} \mathrm{Cov}(x_i, x_j)}{\mathrm{Var}(\sum_j x_j)}
+        = 1 - \frac{\sum_j \mathrm{Var}(x_j)}{\mathrm{Var}(\sum_j x_j)}
+
+    0 for independent pixels, below 1, and negative where pixels make up for one another.
+    """
+    x = x.double()
+    return (1 - x.var(dim=0).sum() / x.sum(dim=1).var()).item()
+
+
+@torch.no_grad()
+def residual_draws(vae: VAE, z: Tensor) -> Tensor:
+    r"""Residuals as the model has them, `[N, m]`: :math:`(x - x') / \sqrt 2` of two draws for each code of `[N, d]`.
+
+    Their covariance is that of p(x|z), averaged over the codes.
+    """
+    first, second = vae.likelihood(z).sample((2,))
+    return (first - second) / 2**0.5

@@ -1,0 +1,158 @@
+r"""Pixels that are correlated given the code: a sparse triangular factor of the precision over neighbouring pixels.
+
+Pixels are read in raster order, line by line. The *window* of a pixel are those of its neighbours, at most `radius`
+lines above it or `radius` columns beside it, that come before it. Everything here is built from that order: a pixel
+needs nothing but its window, so the likelihood of a whole image is one parallel pass, and a sample is drawn front by
+front (:func:`wavefronts`).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
+from torch.nn.functional import pad, softplus
+
+from vaelib.data import DEQUANTISATION_STD
+
+SIDE = 28
+#: Largest sum of absolute coefficients of a window: below 1, so that no sample can grow from pixel to pixel.
+GAIN = 0.95
+#: Prediction filters of an image, and features of the code that choose among them.
+FILTERS, CHOICES = 8, 16
+
+
+class Offset(NamedTuple):
+    """Where a neighbour stands, relative to the pixel."""
+
+    row: int
+    column: int
+
+
+def window(radius: int) -> list[Offset]:
+    r"""The :math:`((2r + 1)^2 - 1) / 2` offsets of the neighbours that come before a pixel, in raster order."""
+    if radius < 1:
+        raise ValueError(f"radius must be at least 1, got {radius}; without neighbours use independent pixels")
+    return [offset for offset in surroundings(radius) if offset < (0, 0)]
+
+
+def surroundings(radius: int) -> list[Offset]:
+    """The offsets of the whole square around a pixel, itself included."""
+    return [Offset(row, column) for row in range(-radius, radius + 1) for column in range(-radius, radius + 1)]
+
+
+def shifted(x: Tensor, offsets: Sequence[Offset]) -> Tensor:
+    """For images `[N, SIDE, SIDE]`, the neighbour of each pixel at each of K offsets, `[K, N, SIDE, SIDE]`.
+
+    What lies beyond the border is 0.
+    """
+    reach = max(abs(part) for offset in offsets for part in offset)
+    padded = pad(x, (reach, reach, reach, reach))
+    corners = [(row + reach, column + reach) for row, column in offsets]
+    return torch.stack([padded[:, top : top + SIDE, left : left + SIDE] for top, left in corners])
+
+
+def wavefronts(radius: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and columns of the pixels of each front: those of one front need only pixels of the fronts before it."""
+    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    front = columns + (radius + 1) * rows
+    for number in range(int(front.max()) + 1):
+        yield (front == number).nonzero(as_tuple=True)  # type: ignore[misc]
+
+
+class StructuredNormal(Distribution):
+    r"""A Normal over images whose precision has a sparse triangular factor.
+
+    With residual :math:`r = x - \mu` and the coefficients a of a pixel's window N(j),
+
+    .. math:: r_j = \sum_{k \in N(j)} a_{jk} r_k + \sigma_j \epsilon_j,\quad \epsilon \sim N(0, I),
+        \qquad L_{jj} = 1 / \sigma_j,\quad L_{jk} = -a_{jk} / \sigma_j
+
+    so that :math:`\epsilon = L r` and the precision is :math:`L^T L`; its log-determinant is
+    :math:`-2 \sum_j \ln \sigma_j` (Dorta et al. 2018). Each pixel mixes the R prediction filters of the model,
+    :math:`a_{j} = \sum_c g_{jc} f_c`. `mu`, `sigma` `[..., m]`, `gates` `[..., R, m]`, `filters` `[R, r + 1, 2r + 1]`
+    that are 0 outside the window. Where gates are shares and each filter's absolute values sum to at most
+    :math:`\rho < 1`, no residual exceeds :math:`\max_j |\sigma_j \epsilon_j| / (1 - \rho)`.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    has_rsample = False
+
+    def __init__(self, *, mu: Tensor, sigma: Tensor, gates: Tensor, filters: Tensor, radius: int) -> None:
+        self.mu, self.sigma, self.gates, self.filters = mu, sigma, gates, filters
+        self.radius = radius
+        super().__init__(mu.shape[:-1], mu.shape[-1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean, `[..., m]`."""
+        return self.mu
+
+    def whiten(self, x: Tensor) -> Tensor:
+        r""":math:`\epsilon = L (x - \mu)`, `[..., m]`, by shifted products."""
+        residual = x - self.mu
+        neighbours = shifted(residual.reshape(-1, SIDE, SIDE), window(self.radius))
+        responses = (self.filters @ neighbours.flatten(1)).unflatten(1, (*residual.shape[:-1], -1))  # [R, ..., m]
+        predicted = (self.gates * responses.movedim(0, -2)).sum(dim=-2)
+        return (residual - predicted) / self.sigma
+
+    def colour(self, epsilon: Tensor) -> Tensor:
+        r""":math:`x = \mu + L^{-1} \epsilon`, `[..., m]`, by back-substitution in raster order."""
+        shape = torch.broadcast_shapes(epsilon.shape, self.mu.shape)
+        scaled = (epsilon * self.sigma).expand(shape).reshape(-1, SIDE, SIDE)
+        gates = self.gates.expand(*shape[:-1], *self.gates.shape[-2:]).reshape(len(scaled), -1, SIDE, SIDE)
+        reach, offsets = self.radius, window(self.radius)
+        residual = pad(torch.zeros_like(scaled), (reach, reach, reach, reach))
+        for rows, columns in wavefronts(self.radius):
+            places = [(rows + reach + row, columns + reach + column) for row, column in offsets]
+            neighbours = torch.stack([residual[:, row, column] for row, column in places])  # [K, N, front]
+            responses = torch.einsum("rk,knf->nrf", self.filters, neighbours)
+            predicted = (gates[:, :, rows, columns] * responses).sum(dim=1)
+            residual[:, rows + reach, columns + reach] = scaled[:, rows, columns] + predicted
+        return self.mu + residual[:, reach:-reach, reach:-reach].reshape(shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """ln p(x), batch shape, in nats."""
+        epsilon = self.whiten(value)
+        normal = -epsilon.square() / 2 - math.log(2 * math.pi) / 2
+        return (normal - self.sigma.log()).sum(dim=-1)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Exact draws, `[*sample_shape, ..., m]`."""
+        return self.colour(
+            torch.randn(self._extended_shape(torch.Size(sample_shape)), dtype=self.mu.dtype, device=self.mu.device)
+        )
+
+
+class StructuredGaussian(nn.Module):
+    r"""`StructuredNormal` with :math:`\mu_x`, :math:`\sigma_x` and the gates from the code; the filters are shared.
+
+    At radius 0 it would be the simple VAE's `PixelwiseGaussian`, whose floor it shares. Gates are a softmax over the
+    filters, and a filter is :math:`\rho\, w / (1 + \|w\|_1)`, :math:`\rho` = `GAIN`: samples are bounded.
+    """
+
+    def __init__(
+        self, *, features: int, pixels: int, radius: int, filters: int = FILTERS, floor: float = DEQUANTISATION_STD
+    ) -> None:
+        super().__init__()
+        if not floor > 0:
+            raise ValueError(f"floor must be a positive standard deviation, got {floor}")
+        self.floor, self.filters = floor, filters
+        self.mu = nn.Linear(features, pixels)
+        self.sigma = nn.Linear(features, pixels)
+        self.gates = nn.Sequential(nn.Linear(features, CHOICES), nn.Linear(CHOICES, filters * pixels))
+        self.radius, neighbours = radius, len(window(radius))
+        self.taps = nn.Parameter(torch.randn(filters, neighbours) / neighbours)
+
+    def forward(self, h: Tensor) -> StructuredNormal:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        return StructuredNormal(
+            mu=torch.sigmoid(self.mu(h)),
+            sigma=self.floor + softplus(self.sigma(h)),
+            gates=self.gates(h).unflatten(-1, (self.filters, -1)).softmax(dim=-2),
+            filters=GAIN * self.taps / (1 + self.taps.abs().sum(dim=1, keepdim=True)),
+            radius=self.radius,
+        )
