@@ -290,6 +290,8 @@ def _plain(value: Any) -> Any:
     """A field of a configuration as a JSON value: functions and classes by name, partials with their arguments."""
     if isinstance(value, Experiment):
         return value.config()
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
     if isinstance(value, partial):
         keywords = {k: _plain(v) for k, v in value.keywords.items()}
         return {_named(value.func): [[_plain(v) for v in value.args], keywords]}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from joblib import Parallel, cpu_count, delayed
 
+from vaelib import verdict
 from vaelib.claims import evaluate
 from vaelib.experiments import Experiment, VaeExperiment
 from vaelib.hypotheses import CLAIMS
@@ -114,6 +115,7 @@ def _job(experiment: Experiment, options: _Options, epochs: "Queue[int | None]")
     )
     if isinstance(experiment, VaeExperiment):
         panel(experiment, cache=options.cache)
+        verdict.measure(experiment, cache=options.cache)
     return Done(experiment, tuple(lines))
 
 

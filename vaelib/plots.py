@@ -147,6 +147,75 @@ def curves(*panels: Curves, xlabel: str, log_x: bool = False) -> Figure:
     return figure
 
 
+def split_spectrum(eigenvalues: Tensor, *, latent_dim: int) -> Figure:
+    """Eigenvalues `[m]` from the largest; the first d, the others, and the mean of the others as a line."""
+    values = eigenvalues.cpu().numpy()
+    rank = np.arange(1, len(values) + 1)
+    figure = Figure(figsize=(WIDTH * 0.75, WIDTH * 0.45), layout="constrained")
+    axis = figure.subplots()
+    share = values[:latent_dim].sum() / values.sum()
+    parts = (
+        (slice(0, latent_dim), f"to the code: {share:.0%} of the variance"),
+        (slice(latent_dim, None), "left over"),
+    )
+    for (part, label), marker, colour in zip(parts, MARKERS, DIGIT_COLOURS, strict=False):
+        axis.plot(rank[part], values[part], marker, markersize=3, color=colour, label=label)
+    left = values[latent_dim:].mean()
+    axis.axhline(left, color="0.3", linestyle="--", linewidth=1, label=rf"their mean, $\sigma^2 = {left:.4f}$")
+    axis.set(xscale="log", yscale="log", xlabel="direction $i$", ylabel=r"eigenvalue $\lambda_i$", ylim=(1e-6, None))
+    axis.legend()
+    return figure
+
+
+class Point(NamedTuple):
+    """One model on the plane of the variance budget."""
+
+    label: str
+    explained: float
+    noise: float
+
+
+def budget_plane(groups: Mapping[str, Sequence[Point]], *, joined: Sequence[str] = ()) -> Figure:
+    """Noise over explained variance, both as shares of the data's; the line is where their sum is the data's.
+
+    The points of the groups in `joined` are joined in their order.
+    """
+    figure = Figure(figsize=(WIDTH, WIDTH * 0.62), layout="constrained")
+    axis = figure.subplots()
+    explained = np.linspace(0, 0.999, 400)
+    axis.plot(explained, 1 - explained, color="0.3", linewidth=1, label="explained + noise = variance of the data")
+    for (group, points), marker, colour in zip(groups.items(), MARKERS, DIGIT_COLOURS, strict=False):
+        x, y = [p.explained for p in points], [max(p.noise, 1e-7) for p in points]
+        style = "-" if group in joined else "none"
+        axis.plot(x, y, marker, linestyle=style, linewidth=0.7, color=colour, markersize=5, label=group)
+        for point, noise in zip(points, y, strict=True):
+            axis.annotate(point.label, (point.explained, noise), xytext=(4, 3), textcoords="offset points", fontsize=7)
+    axis.set(
+        yscale="log",
+        xlabel="variance that the code explains, over that of the data",
+        ylabel="variance that the observation adds,\nover that of the data",
+    )
+    axis.legend(loc="lower left")
+    return figure
+
+
+def dots(rows: Mapping[str, Mapping[str, float]], *, xlabel: str, lines: Mapping[str, float] | None = None) -> Figure:
+    """One line of dots per row, a marker for each kind of value; labelled vertical lines for reference."""
+    kinds = list(dict.fromkeys(kind for values in rows.values() for kind in values))
+    figure = Figure(figsize=(WIDTH, 0.24 * len(rows) + 1.2), layout="constrained")
+    axis = figure.subplots()
+    for kind, marker, colour in zip(kinds, MARKERS, DIGIT_COLOURS, strict=False):
+        places = [(values[kind], row) for row, values in enumerate(rows.values()) if kind in values]
+        axis.plot(*zip(*places, strict=True), marker, color=colour, markersize=5, label=kind, linestyle="none")
+    for style, (label, value) in zip((":", "--", "-."), (lines or {}).items(), strict=False):
+        axis.axvline(value, color="0.3", linestyle=style, linewidth=1, label=label)
+    axis.set(xlabel=xlabel, yticks=range(len(rows)), yticklabels=list(rows))
+    axis.grid(axis="y", color="0.9")
+    axis.invert_yaxis()
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
 def vae_graph() -> Figure:
     """Code z below, image x above: the generative arrow p goes up, the inference arrow q, dashed, goes down."""
     pgm = PGM(shape=(5, 3), origin=(-2.5, -0.5))

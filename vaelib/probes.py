@@ -47,7 +47,7 @@ BOUND_IMAGES, BOUND_DRAWS = 100, 64
 #: Images and draws behind the check of the quadrature.
 EVIDENCE_IMAGES, IWAE_SAMPLES = 100, 5_000
 #: Test images and draws behind bits per dimension, and images at a time.
-BITS_IMAGES, BITS_SAMPLES, BITS_CHUNK = 1_000, 64, 20
+BITS_IMAGES, BITS_SAMPLES, BITS_CHUNK = 500, 64, 20
 #: Test images whose residuals are held against their mean images.
 RESIDUAL_IMAGES = 1_000
 #: The mixture that is fitted to codes after training: from so many images at most, a component for so many codes.
