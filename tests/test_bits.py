@@ -174,13 +174,10 @@ def test_bits_are_per_pixel_however_many_there_are():
 
 def test_a_code_that_says_nothing_and_departs_from_the_prior_costs_its_divergence():
     """One draw: on average the KL is added to the eight bits of each pixel, here for d = 2."""
-    bits = bits_per_dimension(uniform(pixels=PIXELS, sigma=0.5), images(1).expand(20_000, -1), **SINGLE)
+    bits = bits_per_dimension(uniform(sigma=0.5), images(1).expand(3_000, -1), dequantised=True, samples=1)
     nats = (bits - 8) * PIXELS * math.log(2)
     kl = 2 * (0.25 - 1 - math.log(0.25)) / 2
-    assert abs(nats.mean() - kl) < 5 * nats.std() / 20_000**0.5
-
-
-SINGLE = {"dequantised": True, "samples": 1}
+    assert abs(nats.mean() - kl) < 5 * nats.std() / 3_000**0.5
 
 
 def gaussian(*, correlated):
@@ -188,13 +185,13 @@ def gaussian(*, correlated):
     sigma, b = 0.1, torch.full((PIXELS,), 0.5)
     W = torch.linalg.qr(torch.randn(PIXELS, 2)).Q * torch.tensor([1.0, 0.5])
     if correlated:
-        W = W @ torch.tensor([[1.0, 1.0], [0.0, 0.6]])
+        W = W @ torch.tensor([[1.0, 0.5], [0.0, 0.8]])
     vae = linear_vae(pixels=PIXELS, latent_dim=2, sigma=sigma)
     with torch.no_grad():
         vae.head.mu.weight.copy_(W)
         vae.head.mu.bias.copy_(b)
     vae.encoder.set_optimal(W, b, sigma)
-    x = quantise(b + torch.randn(20, 2) @ W.T + sigma * torch.randn(20, PIXELS))
+    x = quantise(b + torch.randn(10, 2) @ W.T + sigma * torch.randn(10, PIXELS))
     # The integral over a bin is its width times the density in the middle, up to terms in (width / sigma)^2 / 24.
     exact = (math.log(LEVELS - 1) - evidence_nats(x, W, b, sigma) / PIXELS) / math.log(2)
     return vae, exact, x
@@ -212,10 +209,10 @@ def test_bits_fall_with_every_draw_to_the_exact_number_and_never_below():
     vae, exact, x = gaussian(correlated=True)
     means, errors = [], []
     for samples in (1, 4, 16, 64):
-        draws = torch.stack([bits_per_dimension(vae, x, dequantised=False, samples=samples) for _ in range(40)])
+        draws = torch.stack([bits_per_dimension(vae, x, dequantised=False, samples=samples) for _ in range(30)])
         excess = (draws - exact).mean(dim=1) * PIXELS * math.log(2)  # nats per image
         means.append(excess.mean().item())
-        errors.append(excess.std().item() / 40**0.5)
+        errors.append(excess.std().item() / 30**0.5)
     assert means[0] > means[1] > means[2] > means[3] - 3 * errors[3]
     assert means[0] > 0.2
     assert -5 * errors[3] - 0.02 < means[3] < 0.1

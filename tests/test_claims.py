@@ -8,7 +8,7 @@ from vaelib import claims, hypotheses
 from vaelib.catalogue import claim_seeds
 from vaelib.claims import Case, Claim, Criterion, Verdict, evaluate, judge
 
-IN_SCOPE = [*(f"C{n:02d}" for n in range(1, 18)), "C22", "C24", "C25"]
+IN_SCOPE = [f"C{n:02d}" for n in range(1, 26)]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def network(radius=1, features=6):
     """A network that listens to its neighbourhood."""
     local = LocalNetwork(radius=radius, features=features)
     with torch.no_grad():
-        local.out.mul_(8)
+        local.out.mul_(2)
         local.bias.copy_(torch.randn(features))
     return local
 
