@@ -12,8 +12,8 @@ from vaelib.data import LEVELS, PIXELS, dequantise
 from vaelib.levels import DiscretisedLogistic, DiscretisedPixels, quantise
 from vaelib.likelihoods import BernoulliPixels
 from vaelib.linear import evidence_nats, linear_vae
-from vaelib.networks import diagonal_normal
 from vaelib.neighbourhood import NeighbourhoodHead
+from vaelib.networks import diagonal_normal
 from vaelib.structured import StructuredNormal, window
 from vaelib.vae import VAE
 

@@ -129,7 +129,7 @@ class Structured(nn.Module):
             row, column = divmod(j, SIDE)
             L[j, j] = 1 / self.sigma[j]
             for tap, (down, right) in zip(self.filters[0], window(1), strict=True):
-                if 0 <= row + down and 0 <= column + right < SIDE:
+                if row + down >= 0 and 0 <= column + right < SIDE:
                     L[j, (row + down) * SIDE + column + right] = -tap / self.sigma[j]
         return torch.linalg.inv(L.T @ L)
 

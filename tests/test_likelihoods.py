@@ -15,7 +15,7 @@ from vaelib.likelihoods import (
     PixelwiseGaussian,
     SharedGaussian,
 )
-from vaelib.linear import LinearGaussian
+from vaelib.linear import LinearGaussian, SharedLinearGaussian
 
 GAUSSIANS = {
     "pixelwise": PixelwiseGaussian,
@@ -23,6 +23,7 @@ GAUSSIANS = {
     "shared": SharedGaussian,
     "fixed": partial(FixedGaussian, sigma=0.1),
     "linear": partial(LinearGaussian, sigma=2.0),
+    "shared linear": SharedLinearGaussian,
 }
 HEADS = GAUSSIANS | {"bernoulli": BernoulliPixels, "continuous bernoulli": ContinuousBernoulliPixels}
 

@@ -2,12 +2,12 @@ r"""Models that start from another: what is taken over, what is held, and the st
 
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
-from vaelib import data
 from vaelib.experiments import LinearVaeExperiment, VaeExperiment, train
 from vaelib.likelihoods import FixedGaussian, PixelwiseGaussian
 from vaelib.linear import LinearGaussian
@@ -205,13 +205,9 @@ def test_between_two_steps_only_the_encoder_moves(inner_steps):
     settings = {"epochs": 2, "batch_size": 10, "inner": tuple(vae.encoder.parameters()), "inner_steps": inner_steps}
     steps = list(fit(vae, loss, (torch.rand(25, 6),), **settings))
     assert len(steps) == 6
-    assert [count for count, _, _ in seen] == [*[10] * inner_steps, 10] * 2 + [*[10] * inner_steps, 5] + [
-        *[10] * inner_steps,
-        10,
-    ] * 2 + [*[10] * inner_steps, 5]
-    for number, ((_, encoder, rest), (_, next_encoder, next_rest)) in enumerate(
-        zip(seen[:-1], seen[1:], strict=True), start=1
-    ):
+    own = [10] * inner_steps
+    assert [count for count, _, _ in seen] == 2 * [*own, 10, *own, 10, *own, 5]
+    for number, ((_, encoder, rest), (_, next_encoder, next_rest)) in enumerate(pairwise(seen), start=1):
         assert not torch.equal(encoder, next_encoder)
         assert torch.equal(rest, next_rest) == (number % (inner_steps + 1) != 0)
 
@@ -288,5 +284,3 @@ def test_the_model_of_few_and_of_many_steps_ends_as_small_as_its_number_says():
     for epochs in (1, 10):
         last = -positions(epochs=epochs, decay=True).diff()[-1]
         torch.testing.assert_close(last, torch.tensor(0.1 / (4 * epochs)), rtol=1e-3, atol=1e-6)
-
-

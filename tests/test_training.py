@@ -1,6 +1,6 @@
 r"""The loop: every example once an epoch, records with numbers, and no step on a loss that is not finite."""
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -57,6 +57,22 @@ def test_training_finds_the_minimum(model, squared_error):
     list(fit(model, squared_error, line(), epochs=200, batch_size=5, learning_rate=0.05))
     torch.testing.assert_close(model.weight.item(), 3.0, atol=1e-3, rtol=0)
     torch.testing.assert_close(model.bias.item(), -1.0, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("decay", "rates"),
+    [(False, [1.0] * 6), (True, [1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])],
+    ids=["constant", "decay"],
+)
+def test_with_decay_the_learning_rate_falls_linearly_to_the_last_step(decay, rates, model):
+    """Adam moves a parameter whose gradient is always 1 by the learning rate."""
+    seen = [model.bias.item()]
+    for _ in fit(
+        model, lambda x, y: model.bias.expand(len(x)), line(), epochs=2, batch_size=4, learning_rate=0.5, decay=decay
+    ):
+        seen.append(model.bias.item())
+    moves = [before - after for before, after in pairwise(seen)]
+    assert moves == pytest.approx([0.5 * rate for rate in rates], rel=1e-5)
 
 
 def test_the_model_is_in_training_mode_until_the_end(model, squared_error):

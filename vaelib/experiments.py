@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vaelib import data
 from vaelib.collapse import elbo_surgery
 from vaelib.data import Digits
-from vaelib.linear import LinearEncoder
+from vaelib.linear import SharedLinearGaussian, shared_linear_vae
 from vaelib.networks import DecoderBody, Encoder
 from vaelib.objectives import elbo_nats, elbo_terms
 from vaelib.priors import StandardNormal
@@ -204,14 +204,11 @@ class VaeExperiment(Experiment):
 class LinearVaeExperiment(VaeExperiment):
     """A VAE whose networks are linear: the code goes straight to the head, and `hidden` counts for nothing."""
 
+    head: Callable[..., nn.Module] = SharedLinearGaussian
+
     def build(self) -> VAE:
-        """Encoder and likelihood, initialised from torch's global generator."""
-        return VAE(
-            encoder=LinearEncoder(pixels=data.PIXELS, latent_dim=self.latent_dim),
-            decoder=nn.Identity(),
-            head=self.head(features=self.latent_dim, pixels=data.PIXELS),
-            latent_dim=self.latent_dim,
-        )
+        """The linear VAE that learns its sigma, initialised from torch's global generator."""
+        return shared_linear_vae(pixels=data.PIXELS, latent_dim=self.latent_dim)
 
 
 def train(

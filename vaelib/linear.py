@@ -22,7 +22,7 @@ from vaelib.vae import VAE
 
 
 def evidence_nats(x: Tensor, W: Tensor, b: Tensor, sigma: float) -> Tensor:
-    r""":math:`\ln p(x) = \ln N(x; b, W W^T + \sigma^2 I)`, `[B]` in nats (Tipping and Bishop 1999, equation 6).
+    r""":math:`\ln p(x) = \ln N(x; b, W W^T + \sigma^2 I)`, `[B]` in nats (Tipping and Bishop 1999).
 
     Raises ValueError where sigma is not positive.
     """
