@@ -16,7 +16,7 @@ from torch.nn.functional import pad, relu, softplus
 
 from vaelib.levels import SMALLEST_SCALE, DiscretisedLogistic, quantise
 from vaelib.seeding import seeded
-from vaelib.structured import SIDE, shifted, surroundings, wavefronts, window
+from vaelib.structured import SIDE, before, shifted, surroundings, wavefronts, window
 
 #: Components of a pixel's mixture, and hidden features of the network that reads the neighbourhood.
 COMPONENTS, FEATURES = 3, 16
@@ -50,8 +50,8 @@ class LocalNetwork(nn.Module):
     def __init__(self, *, radius: int, features: int = FEATURES, components: int = COMPONENTS) -> None:
         super().__init__()
         self.radius, self.components = radius, components
-        self.before, self.around = window(radius), surroundings(radius)
-        self.image = nn.Parameter(torch.randn(features, len(self.before)) / len(self.before) ** 0.5)
+        self.window, self.around = window(radius), surroundings(radius)
+        self.image = nn.Parameter(torch.randn(features, len(self.window)) / len(self.window) ** 0.5)
         self.guide = nn.Parameter(torch.randn(features, len(self.around)) / len(self.around) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(features))
         self.out = nn.Parameter(torch.randn(3 * components, features) / features)
@@ -64,9 +64,9 @@ class LocalNetwork(nn.Module):
         around = shifted(guide, self.around)
         return (torch.addmm(self.bias[:, None], self.guide, around.flatten(1))).unflatten(1, around.shape[1:])
 
-    def from_image(self, before: Tensor) -> Tensor:
+    def from_image(self, preceding: Tensor) -> Tensor:
         """What the pixels before each pixel `[K, ...]` say to it, `[features, ...]`."""
-        return (self.image @ before.flatten(1)).unflatten(1, before.shape[1:])
+        return (self.image @ preceding.flatten(1)).unflatten(1, preceding.shape[1:])
 
     def mixture(self, said: Tensor) -> Mixture:
         """The mixture of each pixel from the sum of what was said, `[features, ...]`."""
@@ -92,7 +92,7 @@ class NeighbourhoodPixels(Distribution):
         """ln P(x), batch shape, in nats."""
         shape = torch.broadcast_shapes(value.shape, self.guide.shape)
         x, guide = (part.expand(shape).reshape(-1, SIDE, SIDE) for part in (value, self.guide))
-        said = self.network.from_guide(guide) + self.network.from_image(shifted(x, self.network.before))
+        said = self.network.from_guide(guide) + self.network.from_image(shifted(x, self.network.window))
         return self.network.mixture(said).log_prob(x).flatten(1).sum(dim=1).reshape(shape[:-1])
 
     @torch.no_grad()
@@ -109,15 +109,13 @@ class NeighbourhoodPixels(Distribution):
             return sum((self.sample() for _ in range(MEAN_DRAWS)), torch.zeros_like(self.guide)) / MEAN_DRAWS
 
     def _draw(self, guide: Tensor) -> Tensor:
-        reach = self.network.radius
-        said = self.network.from_guide(guide)  # [features, N, SIDE, SIDE]
-        x = pad(torch.zeros_like(guide), (reach, reach, reach, reach))
+        network, reach = self.network, self.network.radius
+        said = network.from_guide(guide).permute(2, 3, 0, 1).contiguous()  # pixels first, images last
+        x = pad(guide.new_zeros(SIDE, SIDE, len(guide)), (0, 0, reach, reach, reach, reach))
         for rows, columns in wavefronts(reach):
-            places = [(rows + reach + row, columns + reach + column) for row, column in self.network.before]
-            before = torch.stack([x[:, row, column] for row, column in places])  # [K, N, front]
-            mixture = self.network.mixture(said[:, :, rows, columns] + self.network.from_image(before))
-            x[:, rows + reach, columns + reach] = mixture.draw()
-        return x[:, reach:-reach, reach:-reach]
+            here = said[rows, columns].movedim(1, 0) + network.from_image(before(x, rows, columns, reach))
+            x[rows + reach, columns + reach] = network.mixture(here).draw()
+        return x[reach:-reach, reach:-reach].movedim(-1, 0)
 
 
 class NeighbourhoodHead(nn.Module):

@@ -62,6 +62,12 @@ def wavefronts(radius: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield (front == number).nonzero(as_tuple=True)  # type: ignore[misc]
 
 
+def before(padded: Tensor, rows: Tensor, columns: Tensor, radius: int) -> Tensor:
+    """The windows of P pixels, `[K, P, N]`, from images with N last and `radius` zeros on each side of the pixels."""
+    down, right = torch.tensor(window(radius)).T[..., None]  # each [K, 1]
+    return padded[rows + radius + down, columns + radius + right]
+
+
 class StructuredNormal(Distribution):
     r"""A Normal over images whose precision has a sparse triangular factor.
 
@@ -101,17 +107,16 @@ class StructuredNormal(Distribution):
     def colour(self, epsilon: Tensor) -> Tensor:
         r""":math:`x = \mu + L^{-1} \epsilon`, `[..., m]`, by back-substitution in raster order."""
         shape = torch.broadcast_shapes(epsilon.shape, self.mu.shape)
-        scaled = (epsilon * self.sigma).expand(shape).reshape(-1, SIDE, SIDE)
-        gates = self.gates.expand(*shape[:-1], *self.gates.shape[-2:]).reshape(len(scaled), -1, SIDE, SIDE)
-        reach, offsets = self.radius, window(self.radius)
-        residual = pad(torch.zeros_like(scaled), (reach, reach, reach, reach))
-        for rows, columns in wavefronts(self.radius):
-            places = [(rows + reach + row, columns + reach + column) for row, column in offsets]
-            neighbours = torch.stack([residual[:, row, column] for row, column in places])  # [K, N, front]
-            responses = torch.einsum("rk,knf->nrf", self.filters, neighbours)
-            predicted = (gates[:, :, rows, columns] * responses).sum(dim=1)
-            residual[:, rows + reach, columns + reach] = scaled[:, rows, columns] + predicted
-        return self.mu + residual[:, reach:-reach, reach:-reach].reshape(shape)
+        scaled = (epsilon * self.sigma).expand(shape).reshape(-1, SIDE, SIDE).movedim(0, -1).contiguous()
+        gates = self.gates.expand(*shape[:-1], *self.gates.shape[-2:]).reshape(scaled.shape[-1], -1, SIDE, SIDE)
+        gates = gates.permute(2, 3, 1, 0).contiguous()  # pixels first, images last: what a front reads lies together
+        reach = self.radius
+        residual = pad(scaled.new_zeros(scaled.shape), (0, 0, reach, reach, reach, reach))
+        for rows, columns in wavefronts(reach):
+            responses = self.filters @ before(residual, rows, columns, reach).flatten(1)
+            predicted = (gates[rows, columns] * responses.unflatten(1, (len(rows), -1)).movedim(0, 1)).sum(dim=1)
+            residual[rows + reach, columns + reach] = scaled[rows, columns] + predicted
+        return self.mu + residual[reach:-reach, reach:-reach].movedim(-1, 0).reshape(shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """ln p(x), batch shape, in nats."""
