@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, Normal
 
 from vaelib import data
+from vaelib.aggregate import fit_mixture
 from vaelib.bits import bits_per_dimension
 from vaelib.budget import covariance_share, residual_draws, variance_budget
 from vaelib.collapse import collapsed_dimensions, elbo_surgery, kl_per_dimension_nats
@@ -25,7 +26,7 @@ from vaelib.likelihoods import BernoulliPixels, FixedGaussian
 from vaelib.linear import SharedLinearGaussian, evidence_nats, largest_principal_angle_degrees, ppca, spectrum
 from vaelib.measurements import classifier
 from vaelib.objectives import autoencoder_objective, beta_elbo_nats, elbo_nats, iwae_bound_nats, limit_objective
-from vaelib.priors import StandardNormal, fit_mixture
+from vaelib.priors import StandardNormal
 from vaelib.sampling import (
     ancestral_sampling,
     deterministic_sampling,
