@@ -69,3 +69,33 @@ def test_graphs_point_up_to_x_and_down_to_z():
     assert any("p_\\theta" in label for label in labels)
     assert any("q_\\varphi" in label for label in labels)
     assert len(plots.generative_and_inference_graphs().axes[0].patches) > 4
+
+
+def test_a_split_spectrum_draws_the_mean_of_what_is_left_over():
+    values = torch.tensor([5.0, 3.0, 1.0, 0.5, 0.0])
+    axis = plots.split_spectrum(values, latent_dim=2).axes[0]
+    code, left, line = axis.lines
+    np.testing.assert_array_equal(code.get_ydata(), [5, 3])
+    np.testing.assert_array_equal(left.get_xdata(), [3, 4, 5])
+    assert line.get_ydata()[0] == pytest.approx(0.5)
+    assert "84%" in code.get_label()
+
+
+def test_the_line_of_the_budget_is_where_the_two_parts_are_the_variance_of_the_data():
+    groups = {"dial": [plots.Point("1", 0.2, 15.0), plots.Point("6", 0.0, 15.0)], "other": [plots.Point("a", 0.9, 0.1)]}
+    axis = plots.budget_plane(groups, joined=["dial"]).axes[0]
+    line, dial, other = axis.lines
+    np.testing.assert_allclose(line.get_xdata() + line.get_ydata(), 1)
+    np.testing.assert_array_equal(dial.get_ydata(), [15, 15])
+    assert dial.get_linestyle() == "-"
+    assert other.get_linestyle() == "None"
+    assert {text.get_text() for text in axis.texts} == {"1", "6", "a"}
+
+
+def test_dots_stand_in_the_row_of_their_label():
+    axis = plots.dots({"a": {"p": 1.0, "q": 2.0}, "b": {"q": 3.0}}, xlabel="x", lines={"limit": 8.0}).axes[0]
+    p, q, limit = axis.lines
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b"]
+    assert (list(p.get_xdata()), list(p.get_ydata())) == ([1], [0])
+    assert (list(q.get_xdata()), list(q.get_ydata())) == ([2, 3], [0, 1])
+    assert limit.get_xdata()[0] == 8

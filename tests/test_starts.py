@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from vaelib.experiments import LinearVaeExperiment, VaeExperiment, train
+from vaelib.experiments import VaeExperiment, train
 from vaelib.likelihoods import FixedGaussian, PixelwiseGaussian
-from vaelib.linear import LinearGaussian
 from vaelib.networks import DecoderBody, Encoder
 from vaelib.objectives import elbo_nats
 from vaelib.priors import LearnedFlow, LearnedMixture
@@ -52,6 +51,16 @@ def test_the_key_depends_on_the_start_and_on_all_that_makes_it():
     starts = [None, START, replace(START, epochs=3), START.at(seed=1), replace(START, hidden=9), NEXT]
     assert len({replace(START, start=start).key for start in starts}) == len(starts)
     assert replace(NEXT, start=replace(START, name="renamed", purpose="renamed")).key == NEXT.key
+
+
+def test_the_key_depends_on_code_that_only_the_start_uses(monkeypatch):
+    following = replace(NEXT, start=replace(START, head=partial(StructuredGaussian, radius=1)), kept=("encoder",))
+    keys = []
+    for edition in ("first", "first", "second"):
+        codes = {"vaelib.structured": edition}
+        monkeypatch.setattr("vaelib.experiments.code_digest", lambda module, codes=codes: codes.get(module, "same"))
+        keys.append(following.key)
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_the_key_depends_on_what_is_kept_and_on_how_steps_are_taken():
@@ -154,13 +163,6 @@ def test_a_start_that_does_not_fit_leaves_nothing():
     with pytest.raises(ValueError, match="cannot be kept"):
         fetch(unfit, report=lambda line: None)
     assert not entry(unfit).exists()
-
-
-def test_a_linear_model_has_the_prior_that_it_is_given():
-    experiment = LinearVaeExperiment(
-        name="linear", purpose="a test", epochs=1, latent_dim=2, head=partial(LinearGaussian, sigma=1.0), prior=MIXTURE
-    )
-    assert isinstance(experiment.build().code_prior, LearnedMixture)
 
 
 @pytest.mark.usefixtures("noise")

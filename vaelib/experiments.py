@@ -206,6 +206,11 @@ class LinearVaeExperiment(VaeExperiment):
 
     head: Callable[..., nn.Module] = SharedLinearGaussian
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head is not SharedLinearGaussian or self.prior is not StandardNormal:
+            raise ValueError("the linear VAE has a head and a prior of its own; leave both fields as they are")
+
     def build(self) -> VAE:
         """The linear VAE that learns its sigma, initialised from torch's global generator."""
         return shared_linear_vae(pixels=data.PIXELS, latent_dim=self.latent_dim)
@@ -220,8 +225,11 @@ def train(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Train on one thread, so that one seed gives the same weights bit for bit; model and record.
 
-    `weights` are those of the experiment that this one starts from, if it does.
+    `weights` are those of the experiment that this one starts from; raises ValueError if it has a start and they are
+    missing, or the other way round.
     """
+    if (weights is None) != (experiment.start is None):
+        raise ValueError(f"{experiment.name}: give the weights of its start if and only if it has one")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -40,7 +40,8 @@ def fit(
 
     With `decay` the learning rate falls linearly: step k of K takes :math:`1 - (k - 1) / K` of it. Before each step the
     parameters in `inner` take `inner_steps` steps of their own, each on as many images drawn at random (He et al.
-    2019). Randomness comes from torch's global generator. Raises `NonFiniteLossError` before a bad step is taken.
+    2019); for them nothing decays. Randomness comes from torch's global generator. Raises `NonFiniteLossError` before
+    a bad step is taken.
     """
     if min(epochs, batch_size) < 1 or learning_rate <= 0:
         raise ValueError(
@@ -55,20 +56,25 @@ def fit(
     schedule = LinearLR(optimiser, start_factor=1.0, end_factor=0.0, total_iters=steps) if decay else None
     model.train()
     number = 0
+
+    def mean_loss(index: Tensor) -> Tensor:
+        value = loss(*(tensor[index] for tensor in data)).mean()
+        if not torch.isfinite(value):
+            raise NonFiniteLossError(_diagnosis(value.item(), number, epoch, learning_rate, data))
+        return value
+
     for epoch in range(1, epochs + 1):
         batches = torch.randperm(images).to(device).split(batch_size)
         for position, index in enumerate(batches, start=1):
             number += 1
             if inner_optimiser:
                 for few in torch.randint(images, (inner_steps, batch_size)).to(device):
-                    _descend(inner_optimiser, loss(*(tensor[few] for tensor in data)).mean())
-            mean_loss = loss(*(tensor[index] for tensor in data)).mean()
-            if not torch.isfinite(mean_loss):
-                raise NonFiniteLossError(_diagnosis(mean_loss.item(), number, epoch, learning_rate, data))
-            _descend(optimiser, mean_loss)
+                    _descend(inner_optimiser, mean_loss(few))
+            before = mean_loss(index)
+            _descend(optimiser, before)
             if schedule:
                 schedule.step()
-            yield Step(number, epoch, position == len(batches), mean_loss.detach())
+            yield Step(number, epoch, position == len(batches), before.detach())
     model.eval()
 
 
