@@ -58,7 +58,7 @@ LOG := _build/html.log
 SUBMAKE = +@$(MAKE) --silent --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 TEST_JOBS = $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadscope)
 
-.PHONY: help env models notebooks book test lint format refresh lock clean distclean FORCE
+.PHONY: help env models notebooks book test bench lint format refresh lock clean distclean FORCE
 
 help: ## print this list
 	@echo "make [PROFILE=quick|full] [SEED=0] [JOBS=$(JOBS)] [PYTHON=python3] TARGET"
@@ -131,6 +131,9 @@ _build/selection: FORCE
 test: ## unit tests, and the committed notebooks against fresh runs (profile quick, seed 0)
 	+@$(MAKE) --silent --no-print-directory notebooks PROFILE=quick SEED=0
 	@$(BIN)/python -m pytest $(TEST_JOBS) --nbval-lax --nbval-current-env --nbval-cell-timeout $(TIMEOUT) tests book
+
+bench: $(ENV) ## what a training step of each kind of model costs, beside the simple VAE's
+	@$(BIN)/python benchmarks/training_cost.py
 
 lint: $(ENV) ## style, types, workflows and citation file
 	@$(BIN)/ruff check .

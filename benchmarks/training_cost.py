@@ -1,0 +1,52 @@
+r"""What one training step of each kind of model costs, in ratios to the simple VAE, measured side by side in one run.
+
+One process, one thread. The models take turns, a few steps each, many times over; of each the fastest turn counts, so
+that a busy moment of the machine falls on none of them alone.
+"""
+
+import time
+
+import torch
+from tabulate import tabulate
+
+from vaelib import data
+from vaelib.catalogue import RADII, find_vae, structured_name
+from vaelib.seeding import seeded
+from vaelib.training import fit
+
+TURNS, STEPS, BATCH = 12, 8, 128
+NAMES = (
+    "simple-d20",
+    "shared-sigma-d20",
+    "calibrated-d20",
+    "calibrated-mixture-d20",
+    "calibrated-flow-d20",
+    *(structured_name(radius) for radius in RADII),
+    "low-rank-d20",
+    "discretised-normal-d20",
+    "discretised-logistic-d20",
+    "neighbourhood-d20",
+)
+
+
+def main() -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    images = data.load("quick").train.images[: STEPS * BATCH]
+    models = {name: find_vae(name) for name in NAMES}
+    with seeded(0):
+        built = {name: model.build() for name, model in models.items()}
+        best = dict.fromkeys(NAMES, float("inf"))
+        for _ in range(TURNS):
+            for name in NAMES:
+                steps = fit(built[name], lambda x, n=name: models[n].loss(built[n], x), [images], epochs=1)
+                started = time.perf_counter()
+                for _ in steps:
+                    pass
+                best[name] = min(best[name], (time.perf_counter() - started) / len(images))
+    rows = [(name, f"{1e6 * s:.1f}", f"{s / best['simple-d20']:.2f}") for name, s in best.items()]
+    print(tabulate(rows, ["model", "microseconds per image", "over the simple VAE"], disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
