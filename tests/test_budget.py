@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal
 
 from vaelib.budget import covariance_share, residual_draws, variance_budget
 from vaelib.data import PIXELS
-from vaelib.likelihoods import LowRankGaussian
+from vaelib.lowrank import LowRankGaussian
 from vaelib.structured import SIDE, StructuredNormal, window
 from vaelib.vae import VAE
 
@@ -63,7 +63,7 @@ def test_correlated_pixels_have_the_noise_of_their_variances(linear):
     px_z = linear.vae.likelihood(z)
     budget = variance_budget(linear.vae, z)
     assert budget.noise == pytest.approx(px_z.variance.mean(dim=0).sum().item(), rel=0.02)
-    assert budget.explained == pytest.approx(px_z.mean.var(dim=0).sum().item(), abs=0.05)
+    assert budget.explained == pytest.approx(px_z.mean.var(dim=0).sum().item(), abs=0.03 * budget.total)
 
 
 # The share of covariance

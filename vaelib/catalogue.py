@@ -13,11 +13,11 @@ from vaelib.likelihoods import (
     CalibratedGaussian,
     ContinuousBernoulliPixels,
     FixedGaussian,
-    LowRankGaussian,
     PixelwiseGaussian,
     SharedGaussian,
     ToleranceGaussian,
 )
+from vaelib.lowrank import LowRankGaussian
 from vaelib.measurements import yardstick
 from vaelib.neighbourhood import NeighbourhoodHead
 from vaelib.objectives import (
