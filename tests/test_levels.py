@@ -82,3 +82,12 @@ def test_the_head_declares_pixels_as_its_event():
     assert px_z.batch_shape == (3, 4)
     assert px_z.event_shape == (12,)
     assert px_z.log_prob(quantise(torch.rand(12))).shape == (3, 4)
+
+
+def test_the_scale_stays_above_the_smallest_whatever_the_weights():
+    head = DiscretisedPixels(features=5, pixels=12, family=DiscretisedNormal, smallest=0.1)
+    with torch.no_grad():
+        head.scale.bias.fill_(-100)
+    assert head(torch.randn(3, 5)).base_dist.scale.min() == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="smallest must be a positive scale"):
+        DiscretisedPixels(features=5, pixels=12, family=DiscretisedNormal, smallest=0.0)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from vaelib.data import DEQUANTISATION_STD, PROFILES
 from vaelib.errors import MendableError
 from vaelib.experiments import Experiment, LinearVaeExperiment, VaeExperiment
-from vaelib.levels import DiscretisedLogistic, DiscretisedNormal, DiscretisedPixels
+from vaelib.levels import HALF_LEVEL, DiscretisedLogistic, DiscretisedNormal, DiscretisedPixels
 from vaelib.likelihoods import (
     BernoulliPixels,
     CalibratedGaussian,
@@ -75,6 +75,8 @@ ONE_DIGIT = 4
 #: Section 5.5: the tolerance of GECO, a standard deviation of a pixel; radii of the window of the structured Gaussian,
 #: and of the neighbourhood; rank of the low-rank Gaussian; further encoder steps.
 TOLERANCE, RADII, RADIUS, RANK, ENCODER_STEPS = 0.1, (1, 2, 3), 2, 8, 4
+#: Smallest scale of the discretised Gaussian, half a bin: with less its training ends in numbers that are none.
+DISCRETISED_FLOOR = HALF_LEVEL
 #: Models under one seed, that of the build: no claim needs them. All others are repeated.
 PICTURED = (*(f"bernoulli-d{d}" for d in GALLERY_DIMS if d != 20), "low-rank-d20", "simple-long-d20")
 
@@ -232,7 +234,7 @@ def _proposals(profile: str, *, seed: int) -> list[Experiment]:
         vae(
             name="discretised-normal-d20",
             purpose="levels: the Gaussian over bins",
-            head=partial(DiscretisedPixels, family=DiscretisedNormal),
+            head=partial(DiscretisedPixels, family=DiscretisedNormal, smallest=DISCRETISED_FLOOR),
             dequantised=False,
         ),
         vae(

@@ -129,16 +129,22 @@ def quantise(x: Tensor) -> Tensor:
 class DiscretisedPixels(nn.Module):
     r"""A discretised density per pixel, location and scale from the code: the simple VAE as a model of images.
 
-    `family` is `DiscretisedNormal` or `DiscretisedLogistic`. No floor decides anything here: a mass is at most 1.
+    `family` is `DiscretisedNormal` or `DiscretisedLogistic`; `smallest` bounds the scale from below. A mass is at most
+    1, so no likelihood grows without bound; but a surprise costs the square of its distance over the scale under the
+    Normal, and training breaks where the scale may shrink to a small part of a bin.
     """
 
-    def __init__(self, *, features: int, pixels: int, family: type[Discretised]) -> None:
+    def __init__(
+        self, *, features: int, pixels: int, family: type[Discretised], smallest: float = SMALLEST_SCALE
+    ) -> None:
         super().__init__()
-        self.family = family
+        if not smallest > 0:
+            raise ValueError(f"smallest must be a positive scale, got {smallest}")
+        self.family, self.smallest = family, smallest
         self.loc = nn.Linear(features, pixels)
         self.scale = nn.Linear(features, pixels)
 
     def forward(self, h: Tensor) -> Independent:
         """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
-        scale = SMALLEST_SCALE + softplus(self.scale(h))
+        scale = self.smallest + softplus(self.scale(h))
         return Independent(self.family(torch.sigmoid(self.loc(h)), scale), 1, validate_args=False)
