@@ -88,6 +88,6 @@ def test_the_scale_stays_above_the_smallest_whatever_the_weights():
     head = DiscretisedPixels(features=5, pixels=12, family=DiscretisedNormal, smallest=0.1)
     with torch.no_grad():
         head.scale.bias.fill_(-100)
-    assert head(torch.randn(3, 5)).base_dist.scale.min() == pytest.approx(0.1)
+        assert head(torch.randn(3, 5)).base_dist.scale.min().item() == pytest.approx(0.1)
     with pytest.raises(ValueError, match="smallest must be a positive scale"):
         DiscretisedPixels(features=5, pixels=12, family=DiscretisedNormal, smallest=0.0)
