@@ -32,6 +32,7 @@ def test_every_vae_with_twenty_dimensions_and_all_digits_is_a_contender():
         ("bernoulli-d20", Family.COMMON),
         ("shared-sigma-d20", Family.COMMON),
         ("autoencoder-d20", Family.COMMON),
+        ("geco-d20", Family.COMMON),
         ("calibrated-d20", Family.PROPOSAL),
         ("calibrated-flow-d20", Family.PROPOSAL),
         ("structured-5x5-d20", Family.PROPOSAL),

@@ -49,8 +49,8 @@ BOUND_IMAGES, BOUND_DRAWS = 100, 64
 EVIDENCE_IMAGES, IWAE_SAMPLES = 100, 5_000
 #: Test images and draws behind bits per dimension, and images at a time.
 BITS_IMAGES, BITS_SAMPLES, BITS_CHUNK = 500, 64, 20
-#: Test images whose residuals are held against their mean images.
-RESIDUAL_IMAGES = 1_000
+#: Test images whose residuals are held against their mean images, and pairs of draws for each in the model's own.
+RESIDUAL_IMAGES, RESIDUAL_PAIRS = 1_000, 8
 #: The mixture that is fitted to codes after training: from so many images at most, a component for so many codes.
 FITTED_IMAGES, CODES_PER_COMPONENT = 20_000, 400
 
@@ -252,7 +252,9 @@ def variance(experiment: VaeExperiment, cache: Cache = None) -> dict[str, float]
             "prior_explained": generated.explained,
             "prior_noise": generated.noise,
             "covariance_residuals": covariance_share(x[:RESIDUAL_IMAGES] - vae.likelihood(z[:RESIDUAL_IMAGES]).mean),
-            "covariance_model_residuals": covariance_share(residual_draws(vae, z)),
+            "covariance_model_residuals": covariance_share(
+                residual_draws(vae, z[:RESIDUAL_IMAGES], pairs=RESIDUAL_PAIRS)
+            ),
             "covariance_samples": covariance_share(vae.likelihood(prior).sample()),
             "covariance_data": covariance_share(x),
             "data": x.double().var(dim=0).sum().item(),

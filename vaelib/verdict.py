@@ -17,6 +17,7 @@ from vaelib.likelihoods import (
     FixedGaussian,
     PixelwiseGaussian,
     SharedGaussian,
+    ToleranceGaussian,
 )
 from vaelib.measurements import measured, panel
 from vaelib.objectives import elbo_nats
@@ -60,13 +61,13 @@ class Row:
 
 
 def family(experiment: VaeExperiment) -> Family:
-    """The simple VAE is that of the papers, at any floor; common is what the audit finds in public programs."""
+    """The simple VAE is that of the papers, at any floor; common is what public programs do, GECO and its tolerance too."""
     heads = (FixedGaussian, BernoulliPixels, ContinuousBernoulliPixels)
     head = experiment.head.func if isinstance(experiment.head, partial) else experiment.head
     plain = experiment.prior is StandardNormal
     if plain and head is PixelwiseGaussian and experiment.objective is elbo_nats:
         return Family.SIMPLE
-    if plain and head in (*heads, SharedGaussian) and not experiment.encoder_steps:
+    if plain and head in (*heads, SharedGaussian, ToleranceGaussian) and not experiment.encoder_steps:
         return Family.COMMON
     return Family.PROPOSAL
 
