@@ -54,10 +54,10 @@ def covariance_share(x: Tensor) -> float:
 
 @torch.no_grad()
 def residual_draws(vae: VAE, z: Tensor, *, pairs: int = 1) -> Tensor:
-    r"""Residuals as the model has them, `[pairs * N, m]`: :math:`(x - x') / \sqrt 2` of two draws for a code of `[N, d]`.
+    r"""Residuals as the model has them, `[pairs * N, m]`: :math:`(x - x') / \sqrt 2` of two draws for a code.
 
-    Their covariance is that of p(x|z), averaged over the codes. More pairs for each code leave less Monte Carlo error,
-    which is large where a few codes have most of the noise.
+    Their covariance is that of p(x|z), averaged over the codes z `[N, d]`. More pairs for each code leave less Monte
+    Carlo error, which is large where a few codes have most of the noise.
     """
     first, second = vae.likelihood(z.repeat(pairs, 1)).sample((2,))
     return (first - second) / 2**0.5

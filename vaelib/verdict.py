@@ -61,7 +61,7 @@ class Row:
 
 
 def family(experiment: VaeExperiment) -> Family:
-    """The simple VAE is that of the papers, at any floor; common is what public programs do, GECO and its tolerance too."""
+    """The simple VAE is that of the papers, at any floor; common is what public programs do, GECO's tolerance too."""
     heads = (FixedGaussian, BernoulliPixels, ContinuousBernoulliPixels)
     head = experiment.head.func if isinstance(experiment.head, partial) else experiment.head
     plain = experiment.prior is StandardNormal
