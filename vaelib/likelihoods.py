@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, ContinuousBernoulli, Independent, LowRankMultivariateNormal
+from torch.distributions import Bernoulli, ContinuousBernoulli, Independent
 from torch.nn.functional import softplus
 
 from vaelib.data import DEQUANTISATION_STD
@@ -142,30 +142,6 @@ class ToleranceGaussian(AdaptiveGaussian):
         """One multiplicative step."""
         excess = (self.average(error) / self.tolerance**2 - 1).clamp(-1, 1)
         self.get_buffer("variance").mul_((-GECO_RATE * excess).exp())
-
-
-class LowRankGaussian(nn.Module):
-    r""":math:`N(\mu_x(z), F(z) F(z)^T + \mathrm{diag}\,\sigma_x(z)^2)`, F of a few columns: correlated pixels.
-
-    The columns are linear in a few features of the code, `CHOICES`, which keeps their cost down.
-    """
-
-    CHOICES = 16
-
-    def __init__(self, *, features: int, pixels: int, rank: int, floor: float = DEQUANTISATION_STD) -> None:
-        super().__init__()
-        if rank < 1 or not floor > 0:
-            raise ValueError(f"rank must be at least 1 and floor a positive standard deviation, got {rank} and {floor}")
-        self.floor, self.rank = floor, rank
-        self.mu = nn.Linear(features, pixels)
-        self.sigma = nn.Linear(features, pixels)
-        self.columns = nn.Sequential(nn.Linear(features, self.CHOICES), nn.Linear(self.CHOICES, pixels * rank))
-
-    def forward(self, h: Tensor) -> LowRankMultivariateNormal:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
-        sigma = self.floor + softplus(self.sigma(h))
-        columns = self.columns(h).unflatten(-1, (-1, self.rank)) * sigma.unsqueeze(-1)  # in units of sigma
-        return LowRankMultivariateNormal(torch.sigmoid(self.mu(h)), columns, sigma.square(), validate_args=False)
 
 
 class BernoulliPixels(nn.Module):
