@@ -7,8 +7,8 @@ from torch.nn.functional import softplus
 
 from vaelib.data import DEQUANTISATION_STD
 
-#: Largest entry of a column, in units of the pixel's own sigma. Without a bound the matrix that has to be inverted
-#: loses its digits in float32, and training ends in numbers that are none.
+#: Largest entry of a column, in units of the pixel's own sigma: a precaution, which keeps the matrix that has to be
+#: inverted well conditioned in float32.
 LARGEST = 5.0
 #: Features of the code that the columns are linear in.
 CHOICES = 16
