@@ -69,6 +69,11 @@ def noise(monkeypatch):
     levels = torch.randint(0, 256, (400, 784), generator=torch.Generator().manual_seed(1))
     images, labels = levels / 255, torch.arange(400) % 10
     digits = data.Mnist(
-        data.Digits(images[:300], labels[:300]), data.Digits(images[300:], labels[300:]), "quick", "noise", "0" * 64
+        data.Digits(images[:300], labels[:300]),
+        data.Digits(images[300:], labels[300:]),
+        "noise",
+        "quick",
+        "noise",
+        "0" * 64,
     )
     monkeypatch.setitem(data.PROFILES, "quick", lambda device: digits)

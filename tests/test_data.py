@@ -14,10 +14,14 @@ import torch
 from torchvision.datasets import mnist as torchvision_mnist
 
 from vaelib import data
-from vaelib.data import DEQUANTISATION_STD, DataError, Digits, RawFile, dequantise, load, load_full, load_quick
+from vaelib.data import DEQUANTISATION_STD, DataError, Digits, RawFile, dequantise, load, load_quick, load_torchvision
 
-#: The full profile belongs to the tests of the real files wherever these are.
-PROFILES = {"quick": (4_000, 1_000)} | ({"full": (60_000, 10_000)} if os.environ.get("VAELIB_DATA") else {})
+#: The profiles of torchvision belong to the tests of the real files wherever these are.
+PROFILES = {"quick": (4_000, 1_000)} | {
+    profile: (60_000, 10_000)
+    for profile, (dataset, _) in data.TORCHVISION.items()
+    if (Path(os.environ.get("VAELIB_DATA", "/none")) / dataset.__name__).is_dir()
+}
 CPU = torch.device("cpu")
 GREY_LEVELS = torch.arange(256)
 
@@ -53,7 +57,7 @@ def test_the_quick_split_is_the_same_on_every_machine(quick):
 
 
 def test_an_unknown_profile_is_named_beside_those_that_exist():
-    with pytest.raises(ValueError, match="unknown profile 'tiny'; choose one of quick, full"):
+    with pytest.raises(ValueError, match="unknown profile 'tiny'; choose one of quick, full, fashion"):
         load("tiny")
 
 
@@ -165,16 +169,18 @@ def assert_names(file, read, expected, mend):
 
 @pytest.fixture
 def full(tmp_path, monkeypatch):
-    """A folder with 20 images to train and 10 to test in torchvision's format, which are what is expected."""
-    raw = tmp_path / "digits" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for (split, kind), file in data.FULL_FILES.items():
-        shape = (20 if split == "train" else 10, *((28, 28) if kind == "images" else ()))
-        values = torch.randint(0, 256 if kind == "images" else 10, shape, dtype=torch.uint8).numpy()
-        header = np.array([0x800 + len(shape), *shape], dtype=">i4").tobytes()
-        (raw / file.name).write_bytes(header + values.tobytes())
-        small = RawFile(file.name, len(header) + values.size, hashlib.sha256(values.tobytes()).hexdigest())
-        monkeypatch.setitem(data.FULL_FILES, (split, kind), small)
+    """A folder with 20 images to train and 10 to test in torchvision's format, which are what is expected; so again
+    for the second dataset."""
+    for dataset, files in data.TORCHVISION.values():
+        raw = tmp_path / "digits" / dataset.__name__ / "raw"
+        raw.mkdir(parents=True)
+        for (split, kind), file in files.items():
+            shape = (20 if split == "train" else 10, *((28, 28) if kind == "images" else ()))
+            values = torch.randint(0, 256 if kind == "images" else 10, shape, dtype=torch.uint8).numpy()
+            header = np.array([0x800 + len(shape), *shape], dtype=">i4").tobytes()
+            (raw / file.name).write_bytes(header + values.tobytes())
+            small = RawFile(file.name, len(header) + values.size, hashlib.sha256(values.tobytes()).hexdigest())
+            monkeypatch.setitem(files, (split, kind), small)
     return tmp_path / "digits"
 
 
@@ -188,11 +194,14 @@ def offline(monkeypatch):
     monkeypatch.setattr(torchvision_mnist, "download_and_extract_archive", fail)
 
 
-def test_the_full_profile_reads_the_folder_in_vaelib_data_without_a_network(full, offline, monkeypatch):
+@pytest.mark.parametrize(("profile", "folder"), [("full", "MNIST"), ("fashion", "FashionMNIST")])
+def test_the_files_are_read_from_the_folder_in_vaelib_data_without_a_network(
+    profile, folder, full, offline, monkeypatch
+):
     monkeypatch.setenv("VAELIB_DATA", str(full))
-    mnist = load("full")
-    assert (len(mnist.train), len(mnist.test), mnist.profile) == (20, 10, "full")
-    content = (full / "MNIST" / "raw" / "t10k-images-idx3-ubyte").read_bytes()[16:]
+    mnist = load(profile)
+    assert (len(mnist.train), len(mnist.test), mnist.profile, mnist.dataset) == (20, 10, profile, folder)
+    content = (full / folder / "raw" / "t10k-images-idx3-ubyte").read_bytes()[16:]
     expected = np.frombuffer(content, dtype=np.uint8).reshape(10, 784)
     np.testing.assert_array_equal((mnist.test.images * 255).round().numpy(), expected)
 
@@ -263,4 +272,12 @@ def test_the_files_are_downloaded_once_and_a_truncated_one_again(full, user_cach
 
 def test_a_folder_given_goes_before_vaelib_data(full, tmp_path, monkeypatch):
     monkeypatch.setenv("VAELIB_DATA", str(tmp_path / "elsewhere"))
-    assert len(load_full(CPU, root=full).train) == 20
+    assert len(load_torchvision(CPU, profile="full", root=full).train) == 20
+
+
+def test_the_digits_are_not_taken_for_clothes(full, monkeypatch):
+    monkeypatch.setenv("VAELIB_DATA", str(full))
+    clothes, digits = (full / folder / "raw" / "train-images-idx3-ubyte" for folder in ("FashionMNIST", "MNIST"))
+    clothes.write_bytes(digits.read_bytes())
+    assert_names(clothes, lambda: load("fashion"), "expected 20 with", "copy torchvision's files")
+    assert len(load("full").train) == 20

