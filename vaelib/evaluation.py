@@ -4,14 +4,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.metrics import pairwise_distances_chunked
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import gen_batches
 from torch import Tensor
 
 from vaelib.classifier import Classifier
 from vaelib.vae import VAE
 
 ACTIVE_VARIANCE = 1e-2
+#: Images that are worked on at once: what they need stays in the processor's cache.
+CHUNK = 250
 
 
 def mse_per_pixel(x: Tensor, x_hat: Tensor) -> float:
@@ -46,7 +49,7 @@ def label_change_rate(classifier: Classifier, x: Tensor, x_hat: Tensor) -> float
 @torch.no_grad()
 def features(classifier: Classifier, x: Tensor) -> np.ndarray:
     """Features `[B, 64]` of images `[B, pixels]`, float64."""
-    return classifier.features(x).double().cpu().numpy()
+    return torch.cat([classifier.features(few) for few in x.split(CHUNK)]).double().cpu().numpy()
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -78,15 +81,16 @@ def precision_recall(data: np.ndarray, samples: np.ndarray, *, neighbours: int =
 
     Features `[N, k]` and `[M, k]`; the two sets should be of one size, since balls shrink with it.
     """
-    return PrecisionRecall(
-        precision=_covered(samples, by=data, neighbours=neighbours),
-        recall=_covered(data, by=samples, neighbours=neighbours),
-    )
+    radii_data, radii_samples = (_radii(points, neighbours) for points in (data, samples))
+    precise, recalled = [], np.zeros(len(data), dtype=bool)
+    for rows in gen_batches(len(samples), CHUNK):
+        squared = euclidean_distances(samples[rows], data, squared=True)
+        precise.append((squared <= radii_data).any(axis=1))
+        recalled |= (squared <= radii_samples[rows, None]).any(axis=0)
+    return PrecisionRecall(precision=float(np.concatenate(precise).mean()), recall=float(recalled.mean()))
 
 
-def _covered(points: np.ndarray, *, by: np.ndarray, neighbours: int) -> float:
-    """Share of points within at least one ball around the rows of `by`."""
-    index = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(by)
-    radii = index.kneighbors()[0][:, -1]
-    chunks = pairwise_distances_chunked(points, by, reduce_func=lambda distances, _: (distances <= radii).any(axis=1))
-    return float(np.concatenate(list(chunks)).mean())
+def _radii(points: np.ndarray, neighbours: int) -> np.ndarray:
+    """Squared distance of each row to its k-th nearest neighbour."""
+    nearest = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(points)
+    return np.square(nearest.kneighbors()[0][:, -1])

@@ -16,7 +16,7 @@ from torch.nn.functional import pad, relu, softplus
 
 from vaelib.levels import SMALLEST_SCALE, DiscretisedLogistic, quantise
 from vaelib.seeding import seeded
-from vaelib.structured import SIDE, before, shifted, surroundings, wavefronts, window
+from vaelib.structured import SIDE, near, shifted, surroundings, wavefronts, window
 
 #: Components of a pixel's mixture, and hidden features of the network that reads the neighbourhood.
 COMPONENTS, FEATURES = 3, 16
@@ -39,8 +39,13 @@ class Mixture(NamedTuple):
     def draw(self) -> Tensor:
         """One draw for each pixel, `[...]`; the component is the one whose weight is largest under Gumbel noise."""
         gumbel = -(-torch.rand_like(self.log_weights).clamp(min=torch.finfo(torch.float32).tiny).log()).log()
-        chosen = (self.log_weights + gumbel).argmax(dim=0, keepdim=True)
-        loc, scale = (part.gather(0, chosen)[0] for part in (self.components.loc, self.components.scale))
+        candidates = zip(self.log_weights + gumbel, self.components.loc, self.components.scale, strict=True)
+        best, loc, scale = next(candidates)
+        for other, other_loc, other_scale in candidates:  # much faster than argmax over so few
+            better = other > best
+            best, loc, scale = (
+                torch.where(better, new, old) for new, old in ((other, best), (other_loc, loc), (other_scale, scale))
+            )
         return quantise(loc + scale * self.components.noise(loc))
 
 
@@ -59,10 +64,9 @@ class LocalNetwork(nn.Module):
         start = (torch.zeros(components), torch.linspace(0, 1, components), torch.full((components,), -2.0))
         self.out_bias = nn.Parameter(torch.cat(start))
 
-    def from_guide(self, guide: Tensor) -> Tensor:
-        """What the mean images `[N, SIDE, SIDE]` say to each pixel, `[features, N, SIDE, SIDE]`."""
-        around = shifted(guide, self.around)
-        return (torch.addmm(self.bias[:, None], self.guide, around.flatten(1))).unflatten(1, around.shape[1:])
+    def from_guide(self, around: Tensor) -> Tensor:
+        """What the pixels of the mean image around each pixel `[K, ...]` say to it, `[features, ...]`."""
+        return torch.addmm(self.bias[:, None], self.guide, around.flatten(1)).unflatten(1, around.shape[1:])
 
     def from_image(self, preceding: Tensor) -> Tensor:
         """What the pixels before each pixel `[K, ...]` say to it, `[features, ...]`."""
@@ -92,8 +96,9 @@ class NeighbourhoodPixels(Distribution):
         """ln P(x), batch shape, in nats."""
         shape = torch.broadcast_shapes(value.shape, self.guide.shape)
         x, guide = (part.expand(shape).reshape(-1, SIDE, SIDE) for part in (value, self.guide))
-        said = self.network.from_guide(guide) + self.network.from_image(shifted(x, self.network.window))
-        return self.network.mixture(said).log_prob(x).flatten(1).sum(dim=1).reshape(shape[:-1])
+        network = self.network
+        said = network.from_guide(shifted(guide, network.around)) + network.from_image(shifted(x, network.window))
+        return network.mixture(said).log_prob(x).flatten(1).sum(dim=1).reshape(shape[:-1])
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
@@ -110,11 +115,13 @@ class NeighbourhoodPixels(Distribution):
 
     def _draw(self, guide: Tensor) -> Tensor:
         network, reach = self.network, self.network.radius
-        said = network.from_guide(guide).permute(2, 3, 0, 1).contiguous()  # pixels first, images last
-        x = pad(guide.new_zeros(SIDE, SIDE, len(guide)), (0, 0, reach, reach, reach, reach))
+        border = (0, 0, reach, reach, reach, reach)
+        guide = pad(guide.movedim(0, -1), border)  # images last
+        x = pad(guide.new_zeros(SIDE, SIDE, guide.shape[-1]), border)
         for rows, columns in wavefronts(reach):
-            here = said[rows, columns].movedim(1, 0) + network.from_image(before(x, rows, columns, reach))
-            x[rows + reach, columns + reach] = network.mixture(here).draw()
+            said = network.from_guide(near(guide, rows, columns, network.around))
+            said += network.from_image(near(x, rows, columns, network.window))
+            x[rows + reach, columns + reach] = network.mixture(said).draw()
         return x[reach:-reach, reach:-reach].movedim(-1, 0)
 
 

@@ -52,7 +52,7 @@ BITS_IMAGES, BITS_SAMPLES, BITS_CHUNK = 500, 64, 20
 #: Test images whose residuals are held against their mean images, and pairs of draws for each in the model's own.
 RESIDUAL_IMAGES, RESIDUAL_PAIRS = 1_000, 8
 #: The mixture that is fitted to codes after training: from so many images at most, a component for so many codes.
-FITTED_IMAGES, CODES_PER_COMPONENT = 20_000, 400
+FITTED_IMAGES, CODES_PER_COMPONENT = 8_000, 400
 
 
 @torch.no_grad()

@@ -62,10 +62,14 @@ def wavefronts(radius: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield (front == number).nonzero(as_tuple=True)  # type: ignore[misc]
 
 
-def before(padded: Tensor, rows: Tensor, columns: Tensor, radius: int) -> Tensor:
-    """The windows of P pixels, `[K, P, N]`, from images with N last and `radius` zeros on each side of the pixels."""
-    down, right = torch.tensor(window(radius)).T[..., None]  # each [K, 1]
-    return padded[rows + radius + down, columns + radius + right]
+def near(padded: Tensor, rows: Tensor, columns: Tensor, offsets: Sequence[Offset]) -> Tensor:
+    """For P pixels, the neighbours at K offsets, `[K, P, N]`: as `shifted`, from images with N last and zeros around.
+
+    `padded` is `[SIDE + 2 r, SIDE + 2 r, N]` with a border r that no offset crosses.
+    """
+    border = (len(padded) - SIDE) // 2
+    down, right = torch.tensor(offsets).T[..., None]  # each [K, 1]
+    return padded[rows + border + down, columns + border + right]
 
 
 class StructuredNormal(Distribution):
@@ -113,7 +117,7 @@ class StructuredNormal(Distribution):
         reach = self.radius
         residual = pad(scaled.new_zeros(scaled.shape), (0, 0, reach, reach, reach, reach))
         for rows, columns in wavefronts(reach):
-            responses = self.filters @ before(residual, rows, columns, reach).flatten(1)
+            responses = self.filters @ near(residual, rows, columns, window(self.radius)).flatten(1)
             predicted = (gates[rows, columns] * responses.unflatten(1, (len(rows), -1)).movedim(0, 1)).sum(dim=1)
             residual[rows + reach, columns + reach] = scaled[rows, columns] + predicted
         return self.mu + residual[reach:-reach, reach:-reach].movedim(-1, 0).reshape(shape)
