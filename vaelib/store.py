@@ -1,7 +1,7 @@
 r"""What was computed once is kept: weights as safetensors and records as JSON, under a hash of all that makes them.
 
 An entry is one folder-free pair `KEY.json` and, for models, `KEY.safetensors`. It is written to temporary files and
-renamed, weights first, under a lock, so that a reader meets either nothing or all of it; the record holds the
+these are renamed, weights first, under a lock, so that a reader meets either nothing or all of it; the record holds the
 checksums of both and they are verified at each read.
 """
 
@@ -64,7 +64,20 @@ class Entry:
         return self.record_file.is_file()
 
     def read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The record and the weights (empty where there are none); raises `DamagedEntryError`."""
+        """The record and the weights (empty where there are none); raises `DamagedEntryError`.
+
+        What looks damaged may be half replaced by another process, so it is looked at again under the lock.
+        """
+        try:
+            return self._read()
+        except DamagedEntryError as error:
+            try:
+                with self.lock():
+                    return self._read()
+            except UnwritableCacheError:  # nobody writes here
+                raise error from None
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:
             record = json.loads(self.record_file.read_bytes())
             seal = record.pop("record_sha256")
@@ -84,22 +97,29 @@ class Entry:
         return record, tensors_from_bytes(weights)
 
     def write(self, record: dict[str, Any], weights: dict[str, Tensor] | None = None) -> None:
-        """Write both files, weights first, each complete or not at all."""
+        """Write both files, each complete or not at all; what was there before is kept until both are on the disk."""
         sealed = {**json.loads(json.dumps(record)), "key": self.key, "weights_sha256": None}
+        contents = {}
         if weights is not None:
             content = tensors_to_bytes({name: tensor.cpu().contiguous() for name, tensor in weights.items()})
             sealed["weights_sha256"] = _sha256(content)
-            _replace(self.weights_file, content)
+            contents[self.weights_file] = content
         sealed["record_sha256"] = _seal(sealed)
-        _replace(self.record_file, json.dumps(sealed, indent=1).encode())
+        contents[self.record_file] = json.dumps(sealed, indent=1).encode()  # last: it says that all is there
+        _replace(contents)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """The lock of this entry: who holds it computes, all others wait and then read."""
+        """The lock of this entry: who holds it computes, all others wait and then read.
+
+        The system releases it when its holder dies; what such a holder left half written is removed here.
+        """
         lock = FileLock(self.folder / f"{self.key}.lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
+            for left in self.folder.glob(f".{self.key}.*"):
+                left.unlink()
         except OSError as error:
             raise _unwritable(self.folder, error) from error
         try:
@@ -123,21 +143,23 @@ def remembered(entry: Entry, compute: Callable[[], dict[str, Any]]) -> dict[str,
     return entry.read()[0]
 
 
-def _replace(file: Path, content: bytes) -> None:
-    """Write next to the file, flush to disk, rename over it; leave nothing behind if that fails."""
-    temporary = None
+def _replace(contents: dict[Path, bytes]) -> None:
+    """Write next to each file, flush to disk, then rename over them in order; leave nothing behind if that fails."""
+    temporary: dict[Path, Path] = {}
     try:
-        with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as handle:
-            temporary = Path(handle.name)
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(file)
+        for file, content in contents.items():
+            with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as handle:
+                temporary[file] = Path(handle.name)
+                handle.write(content)
+                handle.flush()
+                os.fsync(handle.fileno())
+        for file, written in temporary.items():
+            written.replace(file)
     except OSError as error:
-        raise _unwritable(file.parent, error) from error
+        raise _unwritable(next(iter(contents)).parent, error) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        for written in temporary.values():
+            written.unlink(missing_ok=True)
 
 
 def _unwritable(folder: Path, error: OSError) -> UnwritableCacheError:
