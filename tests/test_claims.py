@@ -90,8 +90,8 @@ def test_cases_of_a_claim_have_conditions_of_their_own():
 
 
 def test_claims_are_measured_over_at_least_three_seeds_from_the_one_of_the_build():
-    assert claim_seeds(4)[0] == 4
-    assert len(set(claim_seeds(4))) >= 3
+    assert claim_seeds("quick", 4)[0] == 4
+    assert len(set(claim_seeds("quick", 4))) >= 3
 
 
 def test_tables_show_every_verdict_and_every_measurement():

@@ -135,17 +135,26 @@ class ClaimRecord:
     condition: str
 
 
+#: For each case and each of its criteria, the value under each seed.
+Values = Sequence[Sequence[Sequence[float]]]
+
+
 def evaluate(claim: Claim, profile: str, *, seeds: Sequence[int], cache: Path | str | None = None) -> ClaimRecord:
     """Measure a claim under each seed and give its verdict."""
     runs = [Run(profile, seed, cache) for seed in seeds]
+    values = [[[criterion.measure(run) for run in runs] for criterion in case.criteria] for case in claim.cases]
+    return conclude(claim, profile, seeds=seeds, values=values)
+
+
+def conclude(claim: Claim, profile: str, *, seeds: Sequence[int], values: Values) -> ClaimRecord:
+    """The findings and the verdict that follow from measured values."""
     findings: list[Finding] = []
     outcomes: dict[str, tuple[bool, ...]] = {}
-    for case in claim.cases:
-        measured = [_measure(case, criterion, runs) for criterion in case.criteria]
-        findings += measured
-        if case.later:
-            continue
-        outcomes[case.condition] = tuple(all(met) for met in zip(*(finding.met for finding in measured), strict=True))
+    for case, measured_case in zip(claim.cases, values, strict=True):
+        found = [_finding(case, *pair) for pair in zip(case.criteria, measured_case, strict=True)]
+        findings += found
+        if not case.later:
+            outcomes[case.condition] = tuple(all(met) for met in zip(*(finding.met for finding in found), strict=True))
     verdict, condition = judge(outcomes)
     return ClaimRecord(
         id=claim.id,
@@ -177,31 +186,54 @@ def evaluate_all(
     claims: Sequence[Claim], profile: str, *, seed: int, cache: Path | str | None = None
 ) -> list[ClaimRecord]:
     """The records of the claims over the seeds that start at `seed`."""
-    return [evaluate(claim, profile, seeds=claim_seeds(seed), cache=cache) for claim in claims]
+    return [evaluate(claim, profile, seeds=claim_seeds(profile, seed), cache=cache) for claim in claims]
 
 
-def as_markdown(records: Sequence[ClaimRecord]) -> str:
-    """One row per measured criterion: condition, metric, threshold, mean and standard deviation, seeds that met it."""
+def as_markdown(records: Sequence[ClaimRecord], *others: Sequence[ClaimRecord]) -> str:
+    """One row per measured criterion: condition, metric, threshold, mean and standard deviation, seeds that met it.
+
+    `others` are the same claims measured elsewhere, see `vaelib.published`; they stand in columns of their own.
+    """
     rows = [
-        (r.id, f.condition, f.metric, f.threshold, f"{f.mean:.3g} ± {f.spread:.1g}", f"{sum(f.met)} of {len(f.met)}")
-        for r in records
-        for f in r.findings
+        (r[0].id, f[0].condition, f[0].metric, f[0].threshold, *(cell for finding in f for cell in _measured(finding)))
+        for r in zip(records, *others, strict=True)
+        for f in zip(*(record.findings for record in r), strict=True)
     ]
-    return _origin(records) + _table(
-        rows, "claim", "condition", "measured on the test images", "threshold", "mean ± sd", "seeds that meet it"
-    )
+    columns = [(f"mean ± sd{where}", f"seeds that meet it{where}") for where in _where(others)]
+    headers = ("claim", "condition", "measured on the test images", "threshold", *(c for pair in columns for c in pair))
+    return _origin(records, *others) + _table(rows, *headers)
 
 
-def verdicts_markdown(records: Sequence[ClaimRecord]) -> str:
-    """One row per claim: what the source says, and what this build finds."""
-    rows = [(r.id, r.section, r.statement, f"**{r.verdict}**{_in_brackets(r.condition)}") for r in records]
-    return _origin(records) + _table(rows, "claim", "section", "the source says", "this build finds")
+def verdicts_markdown(records: Sequence[ClaimRecord], *others: Sequence[ClaimRecord]) -> str:
+    """One row per claim: what the source says, what this build finds, and what was found elsewhere."""
+    rows = [
+        (
+            r[0].id,
+            r[0].section,
+            r[0].statement,
+            f"**{r[0].verdict}**{_in_brackets(r[0].condition)}",
+            *(f"{other.verdict}{_in_brackets(other.condition)}" for other in r[1:]),
+        )
+        for r in zip(records, *others, strict=True)
+    ]
+    headers = ("claim", "section", "the source says", "this build finds", *(f"profile {o[0].profile}" for o in others))
+    return _origin(records, *others) + _table(rows, *headers)
 
 
-def _origin(records: Sequence[ClaimRecord]) -> str:
-    """Profile and seeds of the records, as a line above their table."""
-    origins = {f"Profile {r.profile}, seeds {', '.join(map(str, r.seeds))}." for r in records}
-    return "\n".join(sorted(origins)) + "\n\n"
+def _measured(finding: Finding) -> tuple[str, str]:
+    return f"{finding.mean:.3g} ± {finding.spread:.1g}", f"{sum(finding.met)} of {len(finding.met)}"
+
+
+def _where(others: Sequence[Sequence[ClaimRecord]]) -> list[str]:
+    """What the columns of this build and of the others are told apart by; nothing where there are no others."""
+    return [", this build" if others else "", *(f", {records[0].profile}" for records in others)]
+
+
+def _origin(records: Sequence[ClaimRecord], *others: Sequence[ClaimRecord]) -> str:
+    """Profile and seeds of each set of records, as lines above their table."""
+    sets = [("This build: profile" if others else "Profile", records), *(("Reference: profile", r) for r in others)]
+    lines = [f"{whose} {r[0].profile}, seeds {', '.join(map(str, r[0].seeds))}." for whose, r in sets if r]
+    return "\n".join(lines) + "\n\n"
 
 
 def _table(rows: Sequence[Sequence[str]], *headers: str) -> str:
@@ -214,12 +246,11 @@ def _in_brackets(text: str) -> str:
     return f" ({text})" if text else ""
 
 
-def _measure(case: Case, criterion: Criterion, runs: Sequence[Run]) -> Finding:
-    values = tuple(criterion.measure(run) for run in runs)
+def _finding(case: Case, criterion: Criterion, values: Sequence[float]) -> Finding:
     return Finding(
         condition=f"{case.condition} (exploratory)" if case.later else case.condition,
         metric=criterion.metric,
         threshold=criterion.threshold,
-        values=values,
+        values=tuple(values),
         met=tuple(criterion.met(value) for value in values),
     )

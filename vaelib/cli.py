@@ -1,11 +1,12 @@
 r"""The command line: train the models of the chapter, list them, show one."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +21,9 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from vaelib.errors import MendableError
+
+if TYPE_CHECKING:  # torch is imported by the commands that need it
+    from vaelib.experiments import Experiment
 
 app = typer.Typer(
     help="Models and claims of the chapter.",
@@ -39,9 +43,12 @@ class Profile(StrEnum):
 
     quick = "quick"
     full = "full"
+    fashion = "fashion"
 
 
-ProfileOption = Annotated[Profile, typer.Option(help="quick: 5,000 digits; full: all 70,000.")]
+ProfileOption = Annotated[
+    Profile, typer.Option(help="quick: 5,000 digits; full: all 70,000; fashion: 70,000 pictures of clothes.")
+]
 SeedOption = Annotated[
     int,
     typer.Option(min=0, help="Seed of the build; claims also use the seeds after it."),
@@ -65,27 +72,37 @@ def _plain_errors(command: str) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
+NamesArgument = Annotated[list[str] | None, typer.Argument(help="Models, see `vaelib list`; default: all.")]
+JobsOption = Annotated[int | None, typer.Option(min=1, help="Processes, one thread each; default: the cores.")]
+DeviceOption = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")]
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds from a text such as 0-19 or 0,3,7-9."""
+    ranges = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in text.split(",")]
+    seeds = [seed for found in ranges if found for seed in range(int(found[1]), int(found[2] or found[1]) + 1)]
+    if None in ranges or not seeds or len(set(seeds)) < len(seeds):
+        raise typer.BadParameter(f"{text!r} is no list of seeds such as 0-19 or 0,3,7-9")
+    return seeds
+
+
+SeedsOption = Annotated[str, typer.Option(help="Seeds, such as 0-19 or 0,3,7-9.")]
+
+
 @app.command()
 def train(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(help="Models, see `vaelib list`; default: all."),
-    ] = None,
+    names: NamesArgument = None,
     profile: ProfileOption = Profile.quick,
     seed: SeedOption = 0,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes, one thread each; default: the cores."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")] = "cpu",
+    jobs: JobsOption = None,
+    device: DeviceOption = "cpu",
     retrain: Annotated[bool, typer.Option(help="Train again what is in the cache.")] = False,
     cache: CacheOption = None,
 ) -> None:
     """Train and measure models that are not in the cache yet; by default all that the book needs."""
     with _plain_errors("train"):
         from vaelib import catalogue
-        from vaelib.jobs import default_jobs, measure_claims, run_all
-        from vaelib.trained import entry
+        from vaelib.jobs import measure_book
 
         _check_device(device)
         experiments = (
@@ -93,36 +110,134 @@ def train(
             if names
             else catalogue.behind_the_book(profile, seed=seed)
         )
-        missing = [e for e in experiments if retrain or not entry(e, cache=cache).exists()]
-        workers = jobs or default_jobs(len(experiments))
-        console.print(
-            f"{len(experiments)} models ({profile} profile): {len(experiments) - len(missing)} in the cache, "
-            f"{len(missing)} to train in {workers} {'process' if workers == 1 else 'processes'}"
+        _make(experiments, jobs=jobs, device=device, retrain=retrain, cache=cache)
+        if not names:
+            with console.status("measuring the claims"):
+                measure_book(profile, seed=seed, jobs=jobs, cache=cache)
+
+
+@app.command()
+def sweep(
+    names: NamesArgument = None,
+    seeds: SeedsOption = "0",
+    profile: ProfileOption = Profile.quick,
+    jobs: JobsOption = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask scheduler, tcp://HOST:8786; default: this machine.")
+    ] = None,
+    device: DeviceOption = "cpu",
+    cache: CacheOption = None,
+) -> None:
+    """Train and measure models under many seeds, here or on a cluster whose machines share the cache.
+
+    Whatever was finished is found in the cache, so that a sweep that was stopped goes on where it was.
+    """
+    with _plain_errors("sweep"):
+        from vaelib import catalogue
+        from vaelib.experiments import VaeExperiment
+        from vaelib.measurements import panel
+        from vaelib.verdict import spread
+
+        if not scheduler:
+            _check_device(device)
+        known = catalogue.experiments(profile)
+        chosen = [catalogue.find(name, profile).name for name in names or known]
+        repeats = {name: [catalogue.find(name, profile, seed=seed) for seed in _seeds(seeds)] for name in chosen}
+        unique = {e.key: e for runs in repeats.values() for e in runs}  # the classifier has one seed
+        failed = _make(list(unique.values()), jobs=jobs, scheduler=scheduler, device=device, cache=cache, strict=False)
+        table = Table(
+            Column("name", no_wrap=True), "seeds", "test MSE", "KL, nats", "active units", "Fréchet, ancestral"
         )
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task("training", total=sum(e.epochs for e in missing))
-            for done in run_all(
-                experiments,
-                jobs=workers,
-                cache=cache,
-                device=device,
-                retrain=retrain,
-                on_epoch=lambda: progress.advance(task),
-            ):
-                for line in done.lines:
-                    if not line.endswith("loaded"):
-                        progress.console.print(line, highlight=False)
-            if not names:
-                progress.update(task, description="measuring the claims")
-                measure_claims(profile, seeds=catalogue.claim_seeds(seed), jobs=jobs, cache=cache)
+        for name, runs in repeats.items():
+            panels = [panel(e, cache=cache) for e in runs if isinstance(e, VaeExperiment) and e.key not in failed]
+            if panels:
+                values = zip(*((p.mse, p.kl_nats, p.active_units, p.frechet_ancestral) for p in panels), strict=True)
+                forms = ("{:.4f}", "{:.1f}", "{:.1f}", "{:.1f}")
+                cells = [spread(value, form) for value, form in zip(values, forms, strict=True)]
+                table.add_row(name, str(len(panels)), *cells)
+        console.print(table)
+        if failed:
+            raise typer.Exit(1)
+
+
+@app.command()
+def claims(
+    output: Annotated[Path, typer.Argument(help="The JSON file to write.")],
+    seeds: SeedsOption = "0-4",
+    profile: ProfileOption = Profile.full,
+    jobs: JobsOption = None,
+    cache: CacheOption = None,
+) -> None:
+    """Measure every claim under these seeds and write values, verdicts and origin: the book's reference results."""
+    with _plain_errors("claims"):
+        from vaelib import claims, hypotheses, published
+        from vaelib.jobs import measure_claims
+
+        chosen = _seeds(seeds)
+        _make(published.models(profile, chosen), jobs=jobs, cache=cache)
+        with console.status("measuring the claims"):
+            measure_claims(profile, seeds=chosen, jobs=jobs, cache=cache)
+        records = [claims.evaluate(claim, profile, seeds=chosen, cache=cache) for claim in hypotheses.CLAIMS]
+        published.save(records, output, cache=cache)
+        console.print(f"{len(records)} claims under {len(chosen)} seeds: {output}")
+
+
+def _make(
+    experiments: "Sequence[Experiment]",
+    *,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    device: str = "cpu",
+    retrain: bool = False,
+    cache: Path | None = None,
+    strict: bool = True,
+) -> set[str]:
+    """Train and measure, with a word on each model and a bar; the keys of those that failed.
+
+    With `strict` a model that failed ends the command, once all others are done.
+    """
+    from vaelib.jobs import default_jobs, run_all
+    from vaelib.trained import entry
+    from vaelib.training import NonFiniteLossError
+
+    missing = [e for e in experiments if retrain or not entry(e, cache=cache).exists()]
+    workers = jobs or default_jobs(len(experiments))
+    where = f"on {scheduler}" if scheduler else f"in {workers} {'process' if workers == 1 else 'processes'}"
+    profile = experiments[0].profile
+    console.print(
+        f"{len(experiments)} models ({profile} profile): {len(experiments) - len(missing)} in the cache, "
+        f"{len(missing)} to train {where}"
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    failed: dict[str, str] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("training", total=sum(e.epochs for e in missing))
+        for done in run_all(
+            experiments,
+            jobs=workers,
+            scheduler=scheduler,
+            cache=cache,
+            device=device,
+            retrain=retrain,
+            on_epoch=lambda: progress.advance(task),
+        ):
+            for line in done.lines:
+                if not line.endswith("loaded"):
+                    progress.console.print(line, highlight=False)
+            if done.error:
+                failed[done.experiment.key] = done.error
+                progress.console.print(f"[bold red]Failed:[/] {done.error}", highlight=False)
+    if failed and strict:
+        others = len(experiments) - len(failed)
+        raise NonFiniteLossError(f"{len(failed)} of {len(experiments)} models failed, {others} are kept; see above")
+    return set(failed)
 
 
 @app.command("list")
@@ -172,23 +287,25 @@ def show(
 @app.command()
 def report(
     output: Annotated[Path, typer.Option(help="Folder for the generated Markdown.")],
+    results: Annotated[Path, typer.Option(help="Folder of the reference results.")] = Path("book/results"),
     profile: ProfileOption = Profile.quick,
     seed: SeedOption = 0,
     cache: CacheOption = None,
 ) -> None:
     """Write the computed parts of the front page: the data of this build and the verdicts on the claims."""
     with _plain_errors("report"):
-        from vaelib import claims, data, hypotheses
+        from vaelib import claims, data, hypotheses, published
 
         output.mkdir(parents=True, exist_ok=True)
         digits = data.load(profile)
         _write(
             output / "data.md",
             f"This build used the **{profile}** profile: {len(digits.train):,} training and {len(digits.test):,} test "
-            f"images of MNIST ({digits.source}; SHA-256 of the pixels `{digits.sha256[:16]}...`), seed {seed}.\n",
+            f"images of {digits.dataset} ({digits.source}; SHA-256 of the pixels `{digits.sha256[:16]}...`), seed {seed}.\n",
         )
         records = hypotheses.records(profile, seed=seed, cache=cache)
-        _write(output / "verdicts.md", claims.verdicts_markdown(records) + "\n")
+        references = [reference.records for reference in published.load_all(results)]
+        _write(output / "verdicts.md", claims.verdicts_markdown(records, *references) + "\n")
 
 
 @notebook_app.command("run")

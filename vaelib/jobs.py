@@ -1,31 +1,43 @@
-r"""Many independent models side by side: one process of one thread per core."""
+r"""Many independent models side by side: one process of one thread per core, or the workers of a dask cluster."""
 
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from multiprocessing import Manager
 from pathlib import Path
 from queue import Queue
-from threading import Thread
-from typing import NamedTuple
+from threading import Lock, Thread, current_thread, main_thread
+from typing import Any, NamedTuple
 
 import torch
 from joblib import Parallel, cpu_count, delayed
 
 from vaelib import verdict
+from vaelib.catalogue import PICTURED, claim_seeds, table_seeds
 from vaelib.claims import evaluate
+from vaelib.errors import MendableError
 from vaelib.experiments import Experiment, VaeExperiment
 from vaelib.hypotheses import CLAIMS
 from vaelib.measurements import panel
-from vaelib.trained import fetch
+from vaelib.trained import entry, fetch
+from vaelib.training import NonFiniteLossError
+
+#: A worker of a cluster may have several threads; randomness and threads are settings of the process.
+_ONE_AT_A_TIME = Lock()
+
+
+class ClusterError(MendableError, RuntimeError):
+    """The cluster cannot be used, or what it made is not in this cache; the message says what to do."""
 
 
 class Done(NamedTuple):
-    """One finished job: the experiment and the lines that it reported."""
+    """One finished job: the experiment, the lines that it reported, and what went wrong, empty if nothing did."""
 
     experiment: Experiment
     lines: tuple[str, ...]
+    error: str = ""
 
 
 def default_jobs(work: int) -> int:
@@ -37,6 +49,7 @@ def run_all(
     experiments: Sequence[Experiment],
     *,
     jobs: int | None = None,
+    scheduler: str | None = None,
     cache: Path | str | None = None,
     device: torch.device | str = "cpu",
     retrain: bool = False,
@@ -44,35 +57,58 @@ def run_all(
 ) -> Iterator[Done]:
     """Fetch every model and measure every VAE; yields each as it finishes, in whatever order.
 
-    `on_epoch` is called in this process after each epoch of any of them. An error in one job ends all of them; what
-    was finished is kept.
+    Runs in `jobs` processes of this machine or, given the address of a dask `scheduler`, on its workers, which must
+    see the same `cache` folder; a job whose worker dies is given to another. `on_epoch` is called in this process
+    after each epoch of any of them (not on a cluster). A model whose loss is not finite is reported in its `Done` and
+    the others go on; any other error ends all of them. What was finished is kept.
     """
     workers = jobs or default_jobs(len(experiments))
     if workers < 1:
         raise ValueError(f"jobs must be at least 1, got {workers}")
     options = _Options(cache=cache, device=device, retrain=retrain, parent=os.getpid())
+    if scheduler:
+        yield from _on_cluster(partial(_job, options=options, epochs=None), experiments, scheduler, cache)
+        return
     with _announced(on_epoch) as epochs:
-        parallel = Parallel(
-            n_jobs=workers,
-            return_as="generator_unordered",
-            batch_size=1,
-            pre_dispatch=workers,
-        )
-        yield from parallel(delayed(_job)(experiment, options, epochs) for experiment in experiments)
+        yield from _parallel(workers)(delayed(_job)(experiment, options, epochs) for experiment in experiments)
+
+
+def measure_book(profile: str, *, seed: int, jobs: int | None = None, cache: Path | str | None = None) -> None:
+    """Make every measurement behind the tables and the claims, so that whoever asks later finds it in the cache."""
+    work: list[partial[Any]] = [
+        partial(verdict.measure, model, cache=cache)
+        for repeat in table_seeds(seed)
+        for model in verdict.contenders(profile, seed=repeat)
+        if repeat == seed or model.name not in PICTURED
+    ]
+    _run(work, jobs)
+    measure_claims(profile, seeds=claim_seeds(profile, seed), jobs=jobs, cache=cache)
 
 
 def measure_claims(
     profile: str, *, seeds: Sequence[int], jobs: int | None = None, cache: Path | str | None = None
 ) -> None:
-    """Make every measurement behind the claims under each seed, so that whoever asks later finds it in the cache."""
-    work = [(number, seed) for number in range(len(CLAIMS)) for seed in seeds]
-    Parallel(n_jobs=jobs or default_jobs(len(work)), batch_size=1)(
-        delayed(_measure_claim)(number, profile, seed, cache, os.getpid()) for number, seed in work
+    """Make every measurement behind the claims under each seed."""
+    _run(
+        [partial(_measure_claim, number, profile, seed, cache) for seed in seeds for number in range(len(CLAIMS))], jobs
     )
 
 
-def _measure_claim(number: int, profile: str, seed: int, cache: Path | str | None, parent: int) -> None:
+def _run(work: Sequence[Callable[[], object]], jobs: int | None) -> None:
+    for _ in _parallel(jobs or default_jobs(len(work)))(delayed(_settled)(piece, os.getpid()) for piece in work):
+        pass
+
+
+def _parallel(workers: int) -> Parallel:
+    return Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)
+
+
+def _settled(piece: Callable[[], object], parent: int) -> None:
     _settle(parent)
+    piece()
+
+
+def _measure_claim(number: int, profile: str, seed: int, cache: Path | str | None) -> None:
     evaluate(CLAIMS[number], profile, seeds=[seed], cache=cache)
 
 
@@ -81,6 +117,30 @@ class _Options(NamedTuple):
     device: torch.device | str
     retrain: bool
     parent: int
+
+
+def _on_cluster(
+    job: Callable[[Experiment], Done], experiments: Sequence[Experiment], scheduler: str, cache: Path | str | None
+) -> Iterator[Done]:
+    try:
+        from distributed import Client, as_completed
+    except ImportError as error:
+        raise ClusterError("a scheduler needs dask.distributed: pip install 'vaelib[cluster]'") from error
+    try:
+        client = Client(scheduler, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"no dask scheduler answers at {scheduler!r} ({error}); start one with `dask scheduler` and workers with "
+            "`dask worker ADDRESS --nthreads 1`"
+        ) from error
+    with client:
+        for _, done in as_completed(client.map(job, experiments, pure=False), with_results=True):
+            if not done.error and not entry(done.experiment, cache=cache).exists():
+                raise ClusterError(
+                    f"{done.experiment.name} was finished by a worker and is not in this cache; give --cache a folder "
+                    "that all machines share, and install the same version of vaelib on all of them"
+                )
+            yield done
 
 
 @contextmanager
@@ -102,25 +162,30 @@ def _announced(on_epoch: Callable[[], object]) -> Iterator["Queue[int | None]"]:
             thread.join()
 
 
-def _job(experiment: Experiment, options: _Options, epochs: "Queue[int | None]") -> Done:
+def _job(experiment: Experiment, options: _Options, epochs: "Queue[int | None] | None") -> Done:
     _settle(options.parent)
     lines: list[str] = []
-    fetch(
-        experiment,
-        cache=options.cache,
-        device=options.device,
-        retrain=options.retrain,
-        report=lines.append,
-        on_epoch=epochs.put,
-    )
-    if isinstance(experiment, VaeExperiment):
-        panel(experiment, cache=options.cache)
-        verdict.measure(experiment, cache=options.cache)
+    with _ONE_AT_A_TIME if epochs is None else nullcontext():
+        try:
+            fetch(
+                experiment,
+                cache=options.cache,
+                device=options.device,
+                retrain=options.retrain,
+                report=lines.append,
+                on_epoch=epochs.put if epochs else lambda epoch: None,
+            )
+            if isinstance(experiment, VaeExperiment):
+                panel(experiment, cache=options.cache)
+        except NonFiniteLossError as error:
+            label = f"{experiment.name} ({experiment.profile}, seed {experiment.seed})"
+            return Done(experiment, tuple(lines), f"{label}: {error}")
     return Done(experiment, tuple(lines))
 
 
 def _settle(parent: int) -> None:
     """In a process of its own, use one thread and leave Ctrl-C to the parent, which ends all of them."""
     if os.getpid() != parent:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         torch.set_num_threads(1)
+        if current_thread() is main_thread():  # elsewhere, as on a cluster's worker, signals are not ours
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

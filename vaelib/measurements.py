@@ -81,7 +81,7 @@ class Reference:
 PCA_DIMS = (1, 2, 5, 10, 20, 50, 100, 250)
 #: How much real images are spoiled to see whether the yardstick sees it: noise, and blur in pixels.
 NOISES, BLURS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0), (0.5, 0.7, 1.0, 1.5, 2.0)
-CLASSIFIER_EPOCHS = {"quick": 40, "full": 8}
+CLASSIFIER_EPOCHS = {"quick": 40, "full": 8, "fashion": 8}
 
 
 def yardstick(profile: str) -> ClassifierExperiment:

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 
 from tabulate import tabulate
 
-from vaelib.catalogue import PICTURED, claim_seeds, experiments, find_vae
+from vaelib.catalogue import PICTURED, experiments, find_vae, table_seeds
 from vaelib.experiments import VaeExperiment
 from vaelib.likelihoods import (
     BernoulliPixels,
@@ -87,7 +87,7 @@ def rows(profile: str, *, seed: int, cache: Path | str | None = None) -> list[Ro
 
 
 def _row(model: VaeExperiment, seed: int, cache: Path | str | None) -> Row:
-    seeds = (seed,) if model.name in PICTURED else claim_seeds(seed)
+    seeds = (seed,) if model.name in PICTURED else table_seeds(seed)
     runs = [find_vae(model.name, model.profile, seed=repeat) for repeat in seeds]
     panels = [panel(run, cache=cache) for run in runs]
     budgets = [measured(variance, run, cache=cache) for run in runs]
@@ -157,6 +157,6 @@ def spread(values: Sequence[float], form: str) -> str:
 
 def measure(model: VaeExperiment, *, cache: Path | str | None = None) -> None:
     """Make the measurements behind a row, so that whoever asks later finds them in the cache."""
-    if model.latent_dim == LATENT_DIM and model.digit is None:
-        for probe in (bits, variance, fitted_prior):
-            measured(probe, model, cache=cache)
+    panel(model, cache=cache)
+    for probe in (bits, variance, fitted_prior):
+        measured(probe, model, cache=cache)
