@@ -10,7 +10,9 @@ from typing import Any
 
 import nbformat
 import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from vaelib.errors import MendableError
@@ -36,10 +38,18 @@ class NotebookError(MendableError, RuntimeError):
 
 
 def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int) -> None:
-    """Execute `source` in the folder of `target` and write `target`, all of it or nothing."""
-    unknown = sorted(parameters.keys() - papermill.inspect_notebook(str(source)).keys())
+    """Execute `source` in the folder of `target` and write `target`, all of it or nothing.
+
+    Raises `NotebookError` for a parameter that its cell of parameters does not set, and where a cell raises, takes
+    more than `timeout` seconds or ends the kernel.
+    """
+    known = papermill.inspect_notebook(str(source)).keys()
+    unknown = sorted(parameters.keys() - known)
     if unknown:
-        raise NotebookError(f"its cell tagged {PARAMETERS_TAG!r} does not set {', '.join(unknown)}")
+        raise NotebookError(
+            f"{source}: its cell tagged {PARAMETERS_TAG!r} does not set {', '.join(unknown)}; it sets "
+            f"{', '.join(known) or 'nothing'}"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     partial = target.with_name(f".{target.name}")  # hidden, so that Jupyter Book never takes it for a page
@@ -61,6 +71,22 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
             refuse_errors(notebook)
             nbformat.write(notebook, partial)
             partial.replace(target)
+        except PapermillExecutionError as error:
+            raise NotebookError(
+                f"{source}: its cell {error.exec_count} raised {error.ename}: {error.evalue}\n"
+                + "\n".join(error.traceback)
+                + f"\n{target} was not written; mend what is said above and run the same command again"
+            ) from error
+        except CellTimeoutError as error:
+            raise NotebookError(
+                f"{source}: a cell took longer than {timeout} seconds; {target} was not written; give it longer with "
+                "--timeout (make: TIMEOUT=SECONDS)"
+            ) from error
+        except DeadKernelError as error:
+            raise NotebookError(
+                f"{source}: its kernel died, perhaps for want of memory; {target} was not written; run the same "
+                "command again"
+            ) from error
         finally:
             partial.unlink(missing_ok=True)
 

@@ -1,0 +1,295 @@
+r"""What happens on real machines: processes are killed, disks are full, networks are absent. Each is done for real."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from vaelib import jobs
+from vaelib.classifier import ClassifierExperiment
+from vaelib.notebooks import NotebookError, run
+from vaelib.trained import entry, fetch
+
+#: A model that is trained in a second or two, and one that takes long enough to be killed.
+TINY = ClassifierExperiment(name="tiny", purpose="a test", epochs=1)
+LONGER = replace(TINY, name="longer", epochs=2, seed=1)
+PREAMBLE = """
+    import os, signal, sys
+    from dataclasses import replace
+    from vaelib import store
+    from vaelib.classifier import ClassifierExperiment
+    from vaelib.errors import MendableError
+    from vaelib.trained import fetch
+    TINY = ClassifierExperiment(name="tiny", purpose="a test", epochs=1)
+    LONGER = replace(TINY, name="longer", epochs=2, seed=1)
+"""
+
+
+def script(body: str) -> list[str]:
+    """The command that runs a few lines after the preamble."""
+    return [sys.executable, "-c", textwrap.dedent(PREAMBLE) + textwrap.dedent(body)]
+
+
+def in_namespace(*commands: str) -> list[str]:
+    """The beginning of a command that runs after these, as root of a namespace of its own; skips where that is not
+    allowed."""
+    kinds = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
+    before = " && ".join(commands)
+    if not shutil.which("unshare") or subprocess.run([*kinds, "sh", "-c", before], capture_output=True).returncode:
+        pytest.skip("this system allows no namespaces")
+    return [*kinds, "sh", "-c", f'{before} && exec "$0" "$@"']
+
+
+def same_bits(one, other):
+    """Whether two models have the same weights."""
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """The cache that this process and all that it starts use."""
+    folder = tmp_path / "shared"
+    monkeypatch.setenv("VAELIB_CACHE", str(folder))
+    return folder
+
+
+def left_over(cache: Path) -> list[str]:
+    """Names of half-written files."""
+    return [file.name for file in cache.rglob(".*")]
+
+
+# Killed
+
+
+def test_a_training_that_was_killed_is_done_again_and_ends_where_it_would_have(cache):
+    fetch(TINY)
+    process = subprocess.Popen(
+        script("fetch(LONGER, on_epoch=lambda epoch: print(epoch, flush=True))"), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "1\n"
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert entry(TINY).exists() and not entry(LONGER).exists()
+    lines = []
+    after = fetch(LONGER, report=lines.append)
+    assert "trained" in lines[0]
+    assert same_bits(after.model, fetch(LONGER, cache=cache.parent / "elsewhere").model)
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["of the weights", "of the record"])
+def test_what_was_killed_in_the_middle_of_writing_leaves_nothing_that_is_loaded(number, cache):
+    body = f"""
+        flushed = []
+        def fsync(handle):
+            flushed.append(handle)
+            if len(flushed) == {number}:
+                os.kill(os.getpid(), signal.SIGKILL)
+        store.os.fsync = fsync
+        fetch(TINY)
+    """
+    assert subprocess.run(script(body)).returncode == -signal.SIGKILL
+    assert not entry(TINY).exists() and left_over(cache)
+    lines = []
+    fetch(TINY, report=lines.append)
+    assert "trained" in lines[0]
+    assert not left_over(cache), "what the dead process left was not removed"
+
+
+def test_what_is_trained_anew_is_not_lost_when_the_writing_of_its_successor_is_killed(cache):
+    before = fetch(TINY)
+    body = """
+        store.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+        fetch(TINY, retrain=True)
+    """
+    assert subprocess.run(script(body)).returncode == -signal.SIGKILL
+    assert same_bits(fetch(TINY).model, before.model)
+
+
+def test_a_reader_never_sees_half_of_what_another_replaces(cache):
+    fetch(TINY)
+    writer = subprocess.Popen(script("for _ in range(2): fetch(TINY, retrain=True)"), stdout=subprocess.DEVNULL)
+    reads = 0
+    while writer.poll() is None:
+        fetch(TINY, report=lambda line: None)
+        reads += 1
+    assert writer.returncode == 0 and reads > 3
+
+
+NOTEBOOK = [
+    ("profile = 'quick'\nseed = 0", ["parameters"]),
+    ("from pathlib import Path\nPath('started').touch()", []),
+]
+
+
+def notebook(folder: Path, *sources: str) -> Path:
+    """A notebook with a cell of parameters, one that says that it was started, and further cells."""
+    cells = [
+        nbformat.v4.new_code_cell(source, metadata={"tags": tags})
+        for source, tags in [*NOTEBOOK, *((source, []) for source in sources)]
+    ]
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    file = folder / "page.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), file)
+    return file
+
+
+def test_a_run_of_a_notebook_that_was_killed_leaves_no_page_and_can_be_repeated(tmp_path):
+    source = notebook(tmp_path, "import os, time\nif not os.path.exists('again'): time.sleep(60)")
+    target = tmp_path / "run" / "page.ipynb"
+    code = "from vaelib.cli import app; app()"
+    process = subprocess.Popen([sys.executable, "-c", code, "notebook", "run", str(source), str(target)])
+    while not (target.parent / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    assert not target.exists()
+    (target.parent / "again").touch()
+    run(source, target, parameters={"profile": "quick"}, timeout=60)
+    assert target.exists() and {file.name for file in target.parent.iterdir()} == {"page.ipynb", "started", "again"}
+
+
+def test_a_worker_of_a_cluster_that_was_killed_loses_nothing(cache):
+    distributed = pytest.importorskip("distributed")
+    experiments = [replace(TINY, epochs=2, seed=seed) for seed in range(4)]
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        finished = jobs.run_all(experiments, scheduler=cluster.scheduler_address)
+        first = next(finished)
+        victim = next(iter(cluster.workers.values())).process.pid
+        os.kill(victim, signal.SIGKILL)
+        done = [first, *finished]
+    assert {job.experiment.seed for job in done} == {0, 1, 2, 3} and not any(job.error for job in done)
+    assert all(entry(experiment).exists() for experiment in experiments)
+    alone = fetch(experiments[3], cache=cache.parent / "alone")
+    assert same_bits(fetch(experiments[3]).model, alone.model)
+
+
+# Disks
+
+
+def test_a_full_disk_is_named_and_what_was_finished_is_kept(cache):
+    fetch(TINY)
+    full = cache.parent / "full"
+    full.mkdir()
+    small = in_namespace(f"mount -t tmpfs -o size=48k none {full}")
+    body = f"""
+        import shutil
+        records_alone = shutil.ignore_patterns("*.safetensors")
+        shutil.copytree({str(cache)!r}, {str(full)!r}, dirs_exist_ok=True, ignore=records_alone)
+        try:
+            fetch(LONGER, cache={str(full)!r})
+        except MendableError as error:
+            print("MENDABLE", error)
+        print("LEFT", sorted(os.path.basename(f) for _, _, files in os.walk({str(full)!r}) for f in files))
+    """
+    said = subprocess.run([*small, *script(body)], capture_output=True, text=True).stdout
+    assert re.search(r"MENDABLE cannot write to the cache .*No space left.*set VAELIB_CACHE", said), said
+    assert f"{TINY.key}.json" in said and f"{LONGER.key}.json" not in said and f".{LONGER.key}" not in said
+
+
+def test_a_read_only_cache_gives_what_it_has_and_says_where_else_to_train(cache):
+    fetch(TINY)
+    read_only = in_namespace(f"mount --bind {cache} {cache}", f"mount -o remount,ro,bind {cache}")
+    body = """
+        fetch(TINY)
+        try:
+            fetch(LONGER, on_epoch=lambda epoch: print("TRAINED IN VAIN"))
+        except MendableError as error:
+            print("MENDABLE", error)
+    """
+    said = subprocess.run([*read_only, *script(body)], capture_output=True, text=True).stdout
+    assert "tiny (quick, seed 0): loaded" in said
+    assert re.search(r"MENDABLE cannot write to the cache .*Read-only.*set VAELIB_CACHE", said), said
+    assert "IN VAIN" not in said
+
+
+# Networks
+
+
+def test_training_and_measuring_side_by_side_need_no_network(cache):
+    body = """
+        from vaelib.jobs import run_all
+        done = list(run_all([TINY, LONGER], jobs=2))
+        print(len(done), [job.error for job in done])
+    """
+    said = subprocess.run([*in_namespace("true"), *script(body)], capture_output=True, text=True)
+    assert said.stdout.strip() == "2 ['', '']", said.stderr
+
+
+def test_a_cluster_that_does_not_answer_is_named(cache):
+    pytest.importorskip("distributed")
+    with pytest.raises(jobs.ClusterError, match=r"no dask scheduler answers at 'tcp://127.0.0.1:1'.*dask scheduler"):
+        list(jobs.run_all([TINY], scheduler="tcp://127.0.0.1:1"))
+
+
+def test_what_a_worker_wrote_elsewhere_is_not_taken_for_finished(cache, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    elsewhere = cache.parent / "elsewhere"
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="inproc://"
+    ) as cluster:
+        monkeypatch.setattr(jobs, "fetch", lambda experiment, **options: fetch(experiment, cache=elsewhere))
+        with pytest.raises(jobs.ClusterError, match=r"tiny was finished by a worker .* give --cache a folder"):
+            list(jobs.run_all([TINY], scheduler=cluster.scheduler_address))
+
+
+# Numbers
+
+
+def test_a_model_whose_loss_is_not_finite_does_not_take_the_others_with_it(cache):
+    bad = replace(TINY, name="bad", learning_rate=1e30)
+    done = {job.experiment.name: job for job in jobs.run_all([bad, TINY, LONGER], jobs=1)}
+    assert re.search(r"bad \(quick, seed 0\): .*learning rate of 1e\+30 that is too large", done["bad"].error)
+    assert not done["tiny"].error and not done["longer"].error
+    assert not entry(bad).exists() and entry(TINY).exists() and entry(LONGER).exists()
+
+
+# Notebooks
+
+
+def test_a_notebook_that_raises_is_named_with_its_cell_and_what_it_said(tmp_path):
+    source, target = notebook(tmp_path, "1 / 0"), tmp_path / "run" / "page.ipynb"
+    target.parent.mkdir()
+    target.write_text("the page of before")
+    with pytest.raises(NotebookError, match=r"(?s)page.ipynb: its cell 3 raised ZeroDivisionError.*was not written"):
+        run(source, target, parameters={}, timeout=60)
+    assert target.read_text() == "the page of before"
+    assert {file.name for file in target.parent.iterdir()} == {"page.ipynb", "started"}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("import time; time.sleep(60)", "took longer than 1 seconds"), ("import os; os._exit(1)", "its kernel died")],
+)
+def test_a_notebook_that_hangs_or_dies_is_named_with_what_to_do(source, message, tmp_path):
+    target = tmp_path / "run" / "page.ipynb"
+    with pytest.raises(NotebookError, match=f"page.ipynb: .*{message}.*was not written"):
+        run(notebook(tmp_path, source), target, parameters={}, timeout=1)
+    assert not target.exists()
+
+
+def test_an_unknown_parameter_is_refused_beside_those_that_there_are(tmp_path):
+    with pytest.raises(NotebookError, match="does not set sed; it sets profile, seed"):
+        run(notebook(tmp_path), tmp_path / "run" / "page.ipynb", parameters={"sed": 1}, timeout=60)
+
+
+# Pickle
+
+
+def test_nothing_is_pickled_to_disk():
+    package = Path(jobs.__file__).parent
+    for file in package.glob("*.py"):
+        assert not re.search(r"torch\.(load|save)\b|\bpickle\b|joblib\.(load|dump)", file.read_text()), file.name
