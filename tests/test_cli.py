@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vaelib import catalogue, data, jobs
+from vaelib.claims import Case, Claim, Criterion
 from vaelib.cli import INTERRUPTED, app
 from vaelib.trained import entry
 
@@ -138,3 +139,53 @@ def test_report_says_which_data_the_build_used(run, tmp_path, monkeypatch):
     assert "**quick** profile: 4,000 training and 1,000 test images" in text
     assert data.QUICK_SHA256[:16] in text
     assert "this build finds" in (tmp_path / "verdicts.md").read_text()
+
+
+def test_a_sweep_measures_every_seed_and_goes_on_where_it_was(run, short):
+    first = run("sweep", "simple-d2", "classifier", "--seeds", "3,5", "--jobs", "1")
+    assert first.exit_code == 0, first.output
+    assert "3 models (quick profile): 0 in the cache, 3 to train in 1 process" in first.output
+    assert all(entry(catalogue.find("simple-d2", seed=seed)).exists() for seed in (3, 5))
+    row = next(line for line in first.output.splitlines() if line.startswith("│ simple-d2"))
+    assert row.split("│")[2].strip() == "2" and row.count("±") == 4
+    again = run("sweep", "simple-d2", "--seeds", "3-5", "--jobs", "1")
+    assert "3 models (quick profile): 2 in the cache, 1 to train" in again.output
+
+
+def test_a_sweep_says_which_models_failed_and_shows_the_others(run, short, monkeypatch):
+    known = catalogue.experiments
+
+    def experiments(profile="quick", *, seed=0):
+        models = known(profile, seed=seed)
+        return models | {"simple-d2": replace(models["simple-d2"], learning_rate=1e30)}
+
+    monkeypatch.setattr(catalogue, "experiments", experiments)
+    result = run("sweep", "simple-d2", "sigma-1-d2", "--jobs", "1")
+    assert result.exit_code == 1
+    assert "Failed: simple-d2 (quick, seed 0): " in result.output
+    assert any(line.startswith("│ sigma-1-d2") for line in result.output.splitlines())
+
+
+@pytest.mark.parametrize("seeds", ["", "a", "3-1", "1,1", "0-", "-1"])
+def test_seeds_that_are_none_are_refused(seeds, run):
+    result = run("sweep", "simple-d2", "--seeds", seeds)
+    assert result.exit_code == 2
+    assert "no list of seeds such as 0-19 or 0,3,7-9" in result.output
+
+
+def test_a_scheduler_that_does_not_answer_is_named(run):
+    result = run("sweep", "simple-d2", "--scheduler", "tcp://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "no dask scheduler answers at 'tcp://127.0.0.1:1'" in result.output
+
+
+def test_claims_are_written_with_their_values(run, tmp_path, monkeypatch):
+    criterion = Criterion(metric="m", measure=lambda run: run.seed, low=1)
+    case = Case(condition="always", criteria=(criterion,))
+    monkeypatch.setattr("vaelib.hypotheses.CLAIMS", (Claim(id="C99", section="5", statement="s", cases=(case,)),))
+    monkeypatch.setattr("vaelib.jobs.CLAIMS", ())
+    monkeypatch.setattr("vaelib.published.models", lambda profile, seeds: [])
+    monkeypatch.setattr("vaelib.cli._make", lambda experiments, **options: set())
+    result = run("claims", str(tmp_path / "quick.json"), "--profile", "quick", "--seeds", "0-2")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "quick.json").read_text())["claims"]["C99"][0]["values"] == [0, 1, 2]

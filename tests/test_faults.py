@@ -229,12 +229,6 @@ def test_training_and_measuring_side_by_side_need_no_network(cache):
     assert said.stdout.strip() == "2 ['', '']", said.stderr
 
 
-def test_a_cluster_that_does_not_answer_is_named(cache):
-    pytest.importorskip("distributed")
-    with pytest.raises(jobs.ClusterError, match=r"no dask scheduler answers at 'tcp://127.0.0.1:1'.*dask scheduler"):
-        list(jobs.run_all([TINY], scheduler="tcp://127.0.0.1:1"))
-
-
 def test_what_a_worker_wrote_elsewhere_is_not_taken_for_finished(cache, monkeypatch):
     distributed = pytest.importorskip("distributed")
     elsewhere = cache.parent / "elsewhere"
