@@ -135,7 +135,7 @@ test: ## unit tests, and the committed notebooks against fresh runs (profile qui
 	+@$(MAKE) --silent --no-print-directory notebooks PROFILE=quick SEED=0
 	@$(BIN)/python -m pytest $(TEST_JOBS) --nbval-lax --nbval-current-env --nbval-cell-timeout $(TIMEOUT) tests book
 
-reference: $(ENV) ## measure all claims over five seeds on the full data (two hours) and store the values
+reference: $(ENV) ## measure all claims over five seeds on the full data (an hour and a half) and store the values
 	@$(BIN)/vaelib claims book/results/$(REFERENCE).json --profile $(REFERENCE) --seeds $(SEEDS) --jobs $(JOBS)
 
 # pythae asks for a package that this Python does not admit, so it is installed alone and beside the environment.

@@ -6,11 +6,17 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+#: What `make bench` sets for itself, or what would lead out of the clone.
+SET_HERE = ("MAKEFLAGS", "OMP_NUM_THREADS", "PYTHONPATH", "VAELIB_CACHE")
+
 
 def seconds() -> dict[str, float]:
-    """Seconds of `make book` in a fresh clone of the last commit: packages, cold, warm, one notebook edited."""
+    """Seconds of `make book` in a fresh clone of the last commit: packages, cold, warm, one notebook edited.
+
+    The index of packages and what pip keeps of it are those of this machine.
+    """
     root = Path(__file__).parents[1]
-    environment = {name: value for name, value in os.environ.items() if name not in ("VAELIB_CACHE", "MAKEFLAGS")}
+    environment = {name: value for name, value in os.environ.items() if name not in SET_HERE}
     with TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 import torch
 
@@ -29,7 +30,7 @@ PREAMBLE = """
     from vaelib import store
     from vaelib.classifier import ClassifierExperiment
     from vaelib.errors import MendableError
-    from vaelib.trained import fetch
+    from vaelib.trained import entry, fetch
     TINY = ClassifierExperiment(name="tiny", purpose="a test", epochs=1)
     LONGER = replace(TINY, name="longer", epochs=2, seed=1)
 """
@@ -106,24 +107,57 @@ def test_what_was_killed_in_the_middle_of_writing_leaves_nothing_that_is_loaded(
     assert not left_over(cache), "what the dead process left was not removed"
 
 
-def test_what_is_trained_anew_is_not_lost_when_the_writing_of_its_successor_is_killed(cache):
+def test_what_was_finished_is_not_lost_when_the_writing_of_its_successor_is_killed(cache):
     before = fetch(TINY)
     body = """
-        store.os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
-        fetch(TINY, retrain=True)
+        flushed = []
+        def fsync(handle):
+            flushed.append(handle)
+            if len(flushed) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+        store.os.fsync = fsync
+        place = entry(TINY)
+        record, weights = place.read()
+        place.write(record, {name: weight + 1 for name, weight in weights.items()})
     """
     assert subprocess.run(script(body)).returncode == -signal.SIGKILL
     assert same_bits(fetch(TINY).model, before.model)
 
 
 def test_a_reader_never_sees_half_of_what_another_replaces(cache):
+    place = entry(TINY)
     fetch(TINY)
-    writer = subprocess.Popen(script("for _ in range(2): fetch(TINY, retrain=True)"), stdout=subprocess.DEVNULL)
-    reads = 0
+    body = """
+        place = entry(TINY)
+        record, weights = place.read()
+        print("begun", flush=True)
+        for number in range(400):
+            with place.lock():
+                place.write(record, {name: weight + number for name, weight in weights.items()})
+    """
+    writer = subprocess.Popen(script(body), stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "begun\n"
+    seen = set()
     while writer.poll() is None:
-        fetch(TINY, report=lambda line: None)
-        reads += 1
-    assert writer.returncode == 0 and reads > 3
+        seen.add(place.read()[0]["weights_sha256"])
+    assert writer.returncode == 0 and len(seen) > 10
+
+
+def test_a_process_that_is_killed_ends_the_others_with_a_word_and_keeps_what_was_finished(cache):
+    killed = []
+
+    def kill_one():
+        if not killed:
+            own = psutil.Process().children(recursive=True)
+            killed.extend(child.pid for child in own if "loky" in " ".join(child.cmdline()))
+            os.kill(killed[0], signal.SIGKILL)
+
+    fetch(TINY)
+    with pytest.raises(jobs.WorkerDiedError, match=r"a process was killed.*what was finished is kept"):
+        list(jobs.run_all([TINY, LONGER, replace(LONGER, seed=2)], jobs=2, on_epoch=kill_one))
+    assert entry(TINY).exists()
+    done = list(jobs.run_all([LONGER, replace(LONGER, seed=2)], jobs=2))
+    assert not any(job.error for job in done) and not left_over(cache)
 
 
 NOTEBOOK = [

@@ -6,11 +6,12 @@ otherwise. All cases pass: the claim holds. All fail: it does not. Some pass: it
 passes and some are mixed: undecided. Cases that were added after a first run are shown as exploratory and not judged.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from statistics import mean, stdev
+from types import MappingProxyType
 from typing import Any
 
 from tabulate import tabulate
@@ -19,6 +20,10 @@ from vaelib.catalogue import claim_seeds, find_vae
 from vaelib.experiments import VaeExperiment
 from vaelib.measurements import Panel, Reference, measured, panel, reference
 from vaelib.trained import fetch
+
+#: In the place of others, where there are none; and of a claim that is not among theirs.
+NONE: Mapping[str, Any] = MappingProxyType({})
+NOT_MEASURED = "not measured"
 
 
 class Verdict(StrEnum):
@@ -189,49 +194,57 @@ def evaluate_all(
     return [evaluate(claim, profile, seeds=claim_seeds(profile, seed), cache=cache) for claim in claims]
 
 
-def as_markdown(records: Sequence[ClaimRecord], *others: Sequence[ClaimRecord]) -> str:
+def as_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[ClaimRecord]] = NONE) -> str:
     """One row per measured criterion: condition, metric, threshold, mean and standard deviation, seeds that met it.
 
-    `others` are the same claims measured elsewhere, see `vaelib.published`; they stand in columns of their own.
+    `others` are claims measured elsewhere, by profile, see `vaelib.published`; they stand in columns of their own.
     """
+    elsewhere = [{r.id: r.findings for r in other} for other in others.values()]
     rows = [
-        (r[0].id, f[0].condition, f[0].metric, f[0].threshold, *(cell for finding in f for cell in _measured(finding)))
-        for r in zip(records, *others, strict=True)
-        for f in zip(*(record.findings for record in r), strict=True)
+        (r.id, f.condition, f.metric, f.threshold, *_measured(f), *_in_order(number, [e.get(r.id) for e in elsewhere]))
+        for r in records
+        for number, f in enumerate(r.findings)
     ]
     columns = [(f"mean ± sd{where}", f"seeds that meet it{where}") for where in _where(others)]
     headers = ("claim", "condition", "measured on the test images", "threshold", *(c for pair in columns for c in pair))
-    return _origin(records, *others) + _table(rows, *headers)
+    return _origin(records, others) + _table(rows, *headers)
 
 
-def verdicts_markdown(records: Sequence[ClaimRecord], *others: Sequence[ClaimRecord]) -> str:
+def verdicts_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[ClaimRecord]] = NONE) -> str:
     """One row per claim: what the source says, what this build finds, and what was found elsewhere."""
+    elsewhere = [{r.id: str(r.verdict) for r in other} for other in others.values()]
     rows = [
         (
-            r[0].id,
-            r[0].section,
-            r[0].statement,
-            f"**{r[0].verdict}**{_in_brackets(r[0].condition)}",
-            *(f"{other.verdict}{_in_brackets(other.condition)}" for other in r[1:]),
+            r.id,
+            r.section,
+            r.statement,
+            f"**{r.verdict}**{_in_brackets(r.condition)}",
+            *(verdicts.get(r.id, NOT_MEASURED) for verdicts in elsewhere),
         )
-        for r in zip(records, *others, strict=True)
+        for r in records
     ]
-    headers = ("claim", "section", "the source says", "this build finds", *(f"profile {o[0].profile}" for o in others))
-    return _origin(records, *others) + _table(rows, *headers)
+    headers = ("claim", "section", "the source says", "this build finds", *(f"profile {name}" for name in others))
+    return _origin(records, others) + _table(rows, *headers)
+
+
+def _in_order(number: int, found: Sequence[Sequence[Finding] | None]) -> list[str]:
+    """The cells of one criterion in the columns of the others."""
+    return [cell for findings in found for cell in (_measured(findings[number]) if findings else (NOT_MEASURED, ""))]
 
 
 def _measured(finding: Finding) -> tuple[str, str]:
     return f"{finding.mean:.3g} ± {finding.spread:.1g}", f"{sum(finding.met)} of {len(finding.met)}"
 
 
-def _where(others: Sequence[Sequence[ClaimRecord]]) -> list[str]:
+def _where(others: Mapping[str, Sequence[ClaimRecord]]) -> list[str]:
     """What the columns of this build and of the others are told apart by; nothing where there are no others."""
-    return [", this build" if others else "", *(f", {records[0].profile}" for records in others)]
+    return [", this build" if others else "", *(f", {name}" for name in others)]
 
 
-def _origin(records: Sequence[ClaimRecord], *others: Sequence[ClaimRecord]) -> str:
+def _origin(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[ClaimRecord]]) -> str:
     """Profile and seeds of each set of records, as lines above their table."""
-    sets = [("This build: profile" if others else "Profile", records), *(("Reference: profile", r) for r in others)]
+    sets = [("This build: profile" if others else "Profile", records)]
+    sets += [("Reference: profile", other) for other in others.values()]
     lines = [f"{whose} {r[0].profile}, seeds {', '.join(map(str, r[0].seeds))}." for whose, r in sets if r]
     return "\n".join(lines) + "\n\n"
 

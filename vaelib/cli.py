@@ -65,7 +65,7 @@ def _plain_errors(command: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        errors.print(f"Interrupted. Finished models are kept; run `vaelib {command}` again to go on.")
+        errors.print("Interrupted. Finished models are kept; run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
     except MendableError as error:
         errors.print(f"[bold red]Error:[/] {error}", highlight=False)
@@ -174,11 +174,12 @@ def claims(
         from vaelib.jobs import measure_claims
 
         chosen = _seeds(seeds)
+        began = published.origin(profile, chosen)
         _make(published.models(profile, chosen), jobs=jobs, cache=cache)
         with console.status("measuring the claims"):
             measure_claims(profile, seeds=chosen, jobs=jobs, cache=cache)
         records = [claims.evaluate(claim, profile, seeds=chosen, cache=cache) for claim in hypotheses.CLAIMS]
-        published.save(records, output, cache=cache)
+        published.save(records, output, began=began, cache=cache)
         console.print(f"{len(records)} claims under {len(chosen)} seeds: {output}")
 
 
@@ -234,6 +235,8 @@ def _make(
             if done.error:
                 failed[done.experiment.key] = done.error
                 progress.console.print(f"[bold red]Failed:[/] {done.error}", highlight=False)
+            if scheduler and done.experiment in missing:  # epochs are not announced by a cluster
+                progress.advance(task, done.experiment.epochs)
     if failed and strict:
         others = len(experiments) - len(failed)
         raise NonFiniteLossError(f"{len(failed)} of {len(experiments)} models failed, {others} are kept; see above")
@@ -301,11 +304,12 @@ def report(
         _write(
             output / "data.md",
             f"This build used the **{profile}** profile: {len(digits.train):,} training and {len(digits.test):,} test "
-            f"images of {digits.dataset} ({digits.source}; SHA-256 of the pixels `{digits.sha256[:16]}...`), seed {seed}.\n",
+            f"images of {digits.dataset} ({digits.source}; SHA-256 of the pixels `{digits.sha256[:16]}...`), "
+            f"seed {seed}.\n",
         )
         records = hypotheses.records(profile, seed=seed, cache=cache)
-        references = [reference.records for reference in published.load_all(results)]
-        _write(output / "verdicts.md", claims.verdicts_markdown(records, *references) + "\n")
+        references = {name: found.records for name, found in published.load_all(results).items()}
+        _write(output / "verdicts.md", claims.verdicts_markdown(records, references) + "\n")
 
 
 @notebook_app.command("run")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from vaelib import verdict
 from vaelib.catalogue import PICTURED, claim_seeds, table_seeds
@@ -21,6 +22,7 @@ from vaelib.errors import MendableError
 from vaelib.experiments import Experiment, VaeExperiment
 from vaelib.hypotheses import CLAIMS
 from vaelib.measurements import panel
+from vaelib.store import cache_folder
 from vaelib.trained import entry, fetch
 from vaelib.training import NonFiniteLossError
 
@@ -30,6 +32,10 @@ _ONE_AT_A_TIME = Lock()
 
 class ClusterError(MendableError, RuntimeError):
     """The cluster cannot be used, or what it made is not in this cache; the message says what to do."""
+
+
+class WorkerDiedError(MendableError, RuntimeError):
+    """A process that trained was killed from outside; the message says what to do."""
 
 
 class Done(NamedTuple):
@@ -65,12 +71,18 @@ def run_all(
     workers = jobs or default_jobs(len(experiments))
     if workers < 1:
         raise ValueError(f"jobs must be at least 1, got {workers}")
-    options = _Options(cache=cache, device=device, retrain=retrain, parent=os.getpid())
+    options = _Options(cache=cache_folder(cache), device=device, retrain=retrain, parent=os.getpid())
     if scheduler:
         yield from _on_cluster(partial(_job, options=options, epochs=None), experiments, scheduler, cache)
         return
     with _announced(on_epoch) as epochs:
-        yield from _parallel(workers)(delayed(_job)(experiment, options, epochs) for experiment in experiments)
+        try:
+            yield from _parallel(workers)(delayed(_job)(experiment, options, epochs) for experiment in experiments)
+        except TerminatedWorkerError as error:
+            raise WorkerDiedError(
+                "a process was killed, perhaps for want of memory; what was finished is kept; run the same command "
+                "again, with fewer --jobs if it happens again"
+            ) from error
 
 
 def measure_book(profile: str, *, seed: int, jobs: int | None = None, cache: Path | str | None = None) -> None:
@@ -123,7 +135,7 @@ def _on_cluster(
     job: Callable[[Experiment], Done], experiments: Sequence[Experiment], scheduler: str, cache: Path | str | None
 ) -> Iterator[Done]:
     try:
-        from distributed import Client, as_completed
+        from distributed import Client, KilledWorker, as_completed
     except ImportError as error:
         raise ClusterError("a scheduler needs dask.distributed: pip install 'vaelib[cluster]'") from error
     try:
@@ -134,7 +146,15 @@ def _on_cluster(
             "`dask worker ADDRESS --nthreads 1`"
         ) from error
     with client:
-        for _, done in as_completed(client.map(job, experiments, pure=False), with_results=True):
+        finished = as_completed(client.map(job, experiments, pure=False))
+        for future in finished:
+            try:
+                done = future.result()
+            except KilledWorker as error:
+                raise ClusterError(
+                    f"a job took its worker with it several times ({error}); perhaps it has too little memory; what "
+                    "was finished is kept"
+                ) from error
             if not done.error and not entry(done.experiment, cache=cache).exists():
                 raise ClusterError(
                     f"{done.experiment.name} was finished by a worker and is not in this cache; give --cache a folder "

@@ -8,13 +8,15 @@ import ast
 import inspect
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vaelib import data, hypotheses
+from tabulate import tabulate
+
+from vaelib import audit, data, hypotheses
 from vaelib.catalogue import PICTURED, TABLED, experiments
-from vaelib.claims import ClaimRecord, conclude
+from vaelib.claims import Claim, ClaimRecord, conclude
 from vaelib.errors import MendableError
 from vaelib.experiments import Experiment
 from vaelib.provenance import code_digest, digest, versions
@@ -25,7 +27,7 @@ MEASURING = ("vaelib.measurements", "vaelib.probes", "vaelib.audit")
 
 
 class PublishedError(MendableError, ValueError):
-    """A file of results cannot be read, or belongs to other claims; the message names it and the command to run."""
+    """A file of results cannot be read or written; the message names it and what to do."""
 
 
 class Published(NamedTuple):
@@ -51,71 +53,107 @@ def depends(profile: str, seeds: Sequence[int]) -> dict[str, str]:
     """Digests of what the values of the claims depend on: the models, the code of the measures, and the claims."""
     return {
         "models": digest(sorted(model.key for model in models(profile, seeds))),
-        "measurements": digest([code_digest(module) for module in MEASURING]),
+        "measurements": digest(
+            [*(code_digest(module) for module in MEASURING), audit.TABLE.read_text(encoding="utf-8")]
+        ),
         "claims": digest(ast.unparse(ast.parse(inspect.getsource(hypotheses)))),  # without comments and layout
     }
 
 
-def save(records: Sequence[ClaimRecord], file: Path, *, cache: Path | str | None = None) -> None:
-    """Write the records of all claims, with where they come from, as JSON."""
-    profile, seeds = records[0].profile, records[0].seeds
-    content = {
+def origin(profile: str, seeds: Sequence[int]) -> dict[str, Any]:
+    """What a file says of itself: data, seeds, commit, versions, and what the values depend on; ask before the run."""
+    return {
         "profile": profile,
         "dataset": data.load(profile).dataset,
         "seeds": list(seeds),
         "commit": _commit(),
         "versions": versions(),
-        "training_seconds": round(_seconds(profile, seeds, cache)),
         "depends": depends(profile, seeds),
-        "claims": {
-            record.id: [
-                {"condition": f.condition, "metric": f.metric, "values": list(f.values), "mean": f.mean, "sd": f.spread}
-                for f in record.findings
-            ]
-            for record in records
-        },
     }
+
+
+def save(records: Sequence[ClaimRecord], file: Path, *, began: dict[str, Any], cache: Path | str | None = None) -> None:
+    """Write the records with their origin, as it was when the run `began`, as JSON.
+
+    Raises `PublishedError` if the code was edited while it ran.
+    """
+    profile, seeds = began["profile"], began["seeds"]
+    if depends(profile, seeds) != began["depends"]:
+        raise PublishedError(
+            f"the code was edited while the claims were measured, so {file} was not written; run the same command "
+            "again, it measures only what has changed"
+        )
+    findings = {
+        record.id: [
+            {"condition": f.condition, "metric": f.metric, "values": list(f.values), "mean": f.mean, "sd": f.spread}
+            for f in record.findings
+        ]
+        for record in records
+    }
+    content = {**began, "training_seconds": round(_seconds(profile, seeds, cache)), "claims": findings}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def load(file: Path) -> Published:
-    """Read a file; raises `PublishedError` if it is no such file or its claims are not those of today."""
+    """Read a file; claims that are not in it as they are today are left out.
+
+    Raises `PublishedError` if it is no such file.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         found, profile, seeds = content.pop("claims"), content["profile"], content["seeds"]
-        records = []
-        for claim in hypotheses.CLAIMS:
-            findings = iter(found[claim.id])
-            values = [[next(findings)["values"] for _ in case.criteria] for case in claim.cases]
-            record = conclude(claim, profile, seeds=seeds, values=values)
-            told = [(f["condition"], f["metric"]) for f in found[claim.id]]
-            if told != [(f.condition, f.metric) for f in record.findings]:
-                raise ValueError(f"{claim.id} was measured otherwise")
-            records.append(record)
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise PublishedError(f"{file} does not hold the claims of today ({error!r}); run: make reference") from error
-    return Published(records, content)
+        told = [_record(claim, found.get(claim.id, []), profile, seeds) for claim in hypotheses.CLAIMS]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        command = f"make reference REFERENCE={file.stem}"
+        raise PublishedError(f"{file} holds no results ({error!r}); restore it, or run: {command}") from error
+    return Published([record for record in told if record], content)
 
 
-def load_all(folder: Path) -> list[Published]:
+def load_all(folder: Path) -> dict[str, Published]:
     """The results of every profile whose file is in the folder, in the order of the profiles."""
-    return [load(file) for profile in data.PROFILES if (file := folder / f"{profile}.json").is_file()]
+    return {profile: load(file) for profile in data.PROFILES if (file := folder / f"{profile}.json").is_file()}
 
 
-def comparison_markdown(records: Sequence[ClaimRecord], references: Sequence[Published]) -> str:
-    """A line for each set of reference results: where it comes from, and which verdicts differ from these."""
+def comparison_markdown(references: Mapping[str, Published]) -> str:
+    """A line for each set of reference results: where it comes from, and whether it is out of date."""
     lines = []
-    for found, origin in references:
-        pairs = [(here, there) for here, there in zip(records, found, strict=True) if here.verdict != there.verdict]
-        differ = "; ".join(f"{there.id} {there.verdict}, here {here.verdict}" for here, there in pairs) or "none"
+    for profile, (_, told) in references.items():
+        now = depends(profile, told["seeds"])
+        changed = [name for name in now if now[name] != told["depends"].get(name)]
+        old = f" **Out of date**: {', '.join(changed)} changed since." if changed else ""
         lines.append(
-            f"- **{origin['profile']}**: {origin['dataset']}, {len(origin['seeds'])} seeds, "
-            f"{origin['training_seconds'] / 3600:.1f} hours of training on one core, torch "
-            f"{origin['versions']['torch']}, commit `{origin['commit'][:12]}`. {len(records) - len(pairs)} of "
-            f"{len(records)} verdicts are those of this build; different: {differ}."
+            f"- **{profile}**: {told['dataset']}, seeds {', '.join(map(str, told['seeds']))}, "
+            f"{told['training_seconds'] / 3600:.1f} hours of training on one core, torch {told['versions']['torch']}, "
+            f"commit `{told['commit']}`.{old}"
         )
     return "\n".join(lines) or "No reference results are stored with this text."
+
+
+def carried_over_markdown(one: Sequence[ClaimRecord], other: Sequence[ClaimRecord]) -> str:
+    """How many verdicts two sets of records share, and the others, each with its condition."""
+    by_id = {record.id: record for record in other}
+    pairs = [(record, by_id[record.id]) for record in one if record.id in by_id]
+    different = [(a, b) for a, b in pairs if (a.verdict, a.condition) != (b.verdict, b.condition)]
+    rows = [(a.id, a.statement, _in_words(a), _in_words(b)) for a, b in different]
+    table = tabulate(rows, ("claim", "the source says", one[0].profile, other[0].profile), tablefmt="github")
+    return f"{len(pairs) - len(different)} of {len(pairs)} verdicts are the same, with their conditions.\n\n{table}"
+
+
+def _in_words(record: ClaimRecord) -> str:
+    return f"{record.verdict} ({record.condition})" if record.condition else str(record.verdict)
+
+
+def _record(claim: Claim, found: Sequence[dict[str, Any]], profile: str, seeds: Sequence[int]) -> ClaimRecord | None:
+    """The record that follows from stored findings; None if they are those of another form of the claim."""
+    values = iter([finding["values"] for finding in found])
+    if len(found) != sum(len(case.criteria) for case in claim.cases):
+        return None
+    record = conclude(
+        claim, profile, seeds=seeds, values=[[next(values) for _ in case.criteria] for case in claim.cases]
+    )
+    same = [(f["condition"], f["metric"]) for f in found] == [(f.condition, f.metric) for f in record.findings]
+    return record if same else None
 
 
 def _seconds(profile: str, seeds: Sequence[int], cache: Path | str | None) -> float:
