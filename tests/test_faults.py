@@ -149,7 +149,7 @@ def test_a_process_that_is_killed_ends_the_others_with_a_word_and_keeps_what_was
     def kill_one():
         if not killed:
             own = psutil.Process().children(recursive=True)
-            killed.extend(child.pid for child in own if "loky" in " ".join(child.cmdline()))
+            killed.extend(child.pid for child in own if "popen_loky" in " ".join(child.cmdline()))
             os.kill(killed[0], signal.SIGKILL)
 
     fetch(TINY)
