@@ -207,7 +207,7 @@ def as_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[Cl
     ]
     columns = [(f"mean ± sd{where}", f"seeds that meet it{where}") for where in _where(others)]
     headers = ("claim", "condition", "measured on the test images", "threshold", *(c for pair in columns for c in pair))
-    return _origin(records, others) + _table(rows, *headers)
+    return _origin(records, others) + table(rows, *headers)
 
 
 def verdicts_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[ClaimRecord]] = NONE) -> str:
@@ -224,7 +224,7 @@ def verdicts_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Seque
         for r in records
     ]
     headers = ("claim", "section", "the source says", "this build finds", *(f"profile {name}" for name in others))
-    return _origin(records, others) + _table(rows, *headers)
+    return _origin(records, others) + table(rows, *headers)
 
 
 def _in_order(number: int, found: Sequence[Sequence[Finding] | None]) -> list[str]:
@@ -249,7 +249,7 @@ def _origin(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[ClaimR
     return "\n".join(lines) + "\n\n"
 
 
-def _table(rows: Sequence[Sequence[str]], *headers: str) -> str:
+def table(rows: Sequence[Sequence[str]], *headers: str) -> str:
     """A Markdown table; a bar within a cell is escaped, for it would end the cell."""
     escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     return tabulate(escaped, headers, tablefmt="github", disable_numparse=True)

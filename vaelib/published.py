@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tabulate import tabulate
-
 from vaelib import audit, data, hypotheses
 from vaelib.catalogue import PICTURED, TABLED, experiments
-from vaelib.claims import Claim, ClaimRecord, conclude
+from vaelib.claims import Claim, ClaimRecord, conclude, table
 from vaelib.errors import MendableError
 from vaelib.experiments import Experiment
 from vaelib.provenance import code_digest, digest, versions
@@ -136,8 +134,8 @@ def carried_over_markdown(one: Sequence[ClaimRecord], other: Sequence[ClaimRecor
     pairs = [(record, by_id[record.id]) for record in one if record.id in by_id]
     different = [(a, b) for a, b in pairs if (a.verdict, a.condition) != (b.verdict, b.condition)]
     rows = [(a.id, a.statement, _in_words(a), _in_words(b)) for a, b in different]
-    table = tabulate(rows, ("claim", "the source says", one[0].profile, other[0].profile), tablefmt="github")
-    return f"{len(pairs) - len(different)} of {len(pairs)} verdicts are the same, with their conditions.\n\n{table}"
+    same = f"{len(pairs) - len(different)} of {len(pairs)} verdicts are the same, with their conditions.\n\n"
+    return same + table(rows, "claim", "the source says", one[0].profile, other[0].profile)
 
 
 def _in_words(record: ClaimRecord) -> str:
