@@ -7,6 +7,7 @@ import pytest
 from vaelib import claims, hypotheses
 from vaelib.catalogue import claim_seeds
 from vaelib.claims import Case, Claim, Criterion, Verdict, evaluate, judge
+from vaelib.training import NonFiniteLossError
 
 IN_SCOPE = [f"C{n:02d}" for n in range(1, 26)]
 
@@ -65,6 +66,17 @@ def test_spread_is_the_standard_deviation_over_seeds():
 def test_a_number_that_is_not_a_number_meets_no_threshold():
     nan = Criterion(metric="m", measure=lambda run: math.nan)
     assert evaluate(claim(nan), "quick", seeds=[0, 1]).verdict == Verdict.FAILS
+
+
+def test_a_model_that_cannot_be_trained_meets_no_threshold_and_spares_the_other_seeds():
+    def measure(run):
+        if run.seed:
+            raise NonFiniteLossError("the loss is nan")
+        return 1.0
+
+    record = evaluate(claim(Criterion(metric="m", measure=measure, low=0)), "quick", seeds=[0, 1])
+    assert record.findings[0].met == (True, False) and math.isnan(record.findings[0].values[1])
+    assert record.verdict == Verdict.UNDECIDED
 
 
 @pytest.mark.parametrize(

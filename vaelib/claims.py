@@ -9,6 +9,7 @@ passes and some are mixed: undecided. Cases that were added after a first run ar
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import nan
 from pathlib import Path
 from statistics import mean, stdev
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from vaelib.catalogue import claim_seeds, find_vae
 from vaelib.experiments import VaeExperiment
 from vaelib.measurements import Panel, Reference, measured, panel, reference
 from vaelib.trained import fetch
+from vaelib.training import NonFiniteLossError
 
 #: In the place of others, where there are none; and of a claim that is not among theirs.
 NONE: Mapping[str, Any] = MappingProxyType({})
@@ -145,10 +147,20 @@ Values = Sequence[Sequence[Sequence[float]]]
 
 
 def evaluate(claim: Claim, profile: str, *, seeds: Sequence[int], cache: Path | str | None = None) -> ClaimRecord:
-    """Measure a claim under each seed and give its verdict."""
+    """Measure a claim under each seed and give its verdict.
+
+    Where a model cannot be trained, because its loss is not finite, the value is nan, which meets no threshold.
+    """
     runs = [Run(profile, seed, cache) for seed in seeds]
-    values = [[[criterion.measure(run) for run in runs] for criterion in case.criteria] for case in claim.cases]
+    values = [[[_value(criterion, run) for run in runs] for criterion in case.criteria] for case in claim.cases]
     return conclude(claim, profile, seeds=seeds, values=values)
+
+
+def _value(criterion: Criterion, run: Run) -> float:
+    try:
+        return criterion.measure(run)
+    except NonFiniteLossError:
+        return nan
 
 
 def conclude(claim: Claim, profile: str, *, seeds: Sequence[int], values: Values) -> ClaimRecord:

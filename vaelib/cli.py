@@ -175,7 +175,7 @@ def claims(
 
         chosen = _seeds(seeds)
         began = published.origin(profile, chosen)
-        _make(published.models(profile, chosen), jobs=jobs, cache=cache)
+        _make(published.models(profile, chosen), jobs=jobs, cache=cache, strict=False)
         with console.status("measuring the claims"):
             measure_claims(profile, seeds=chosen, jobs=jobs, cache=cache)
         records = [claims.evaluate(claim, profile, seeds=chosen, cache=cache) for claim in hypotheses.CLAIMS]

@@ -155,8 +155,9 @@ def _record(claim: Claim, found: Sequence[dict[str, Any]], profile: str, seeds: 
 
 
 def _seconds(profile: str, seeds: Sequence[int], cache: Path | str | None) -> float:
-    """Seconds of training of all models behind the claims, each on one core."""
-    return sum(entry(model, cache=cache).read()[0]["seconds"] for model in models(profile, seeds))
+    """Seconds of training of all models behind the claims that could be trained, each on one core."""
+    places = [entry(model, cache=cache) for model in models(profile, seeds)]
+    return sum(place.read()[0]["seconds"] for place in places if place.exists())
 
 
 def _commit() -> str:
