@@ -1,6 +1,7 @@
 r"""Reference results: what is stored is what was measured, verdicts follow from it, and it says when it is old."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +123,15 @@ def test_what_carries_over_is_counted_and_the_rest_named_with_its_condition(meas
     assert "2 of 2 verdicts" in carried_over_markdown(records, records)
     moved = [replace(others[0], condition="at night"), records[1]]
     assert "1 of 2 verdicts" in carried_over_markdown(others, moved), "another condition is another result"
+
+
+def test_a_value_that_is_missing_is_said(measured):
+    records, told = load(measured[1])
+    assert "missing" not in comparison_markdown({"quick": published.Published(records, told)})
+    finding = replace(records[1].findings[0], values=(math.nan, 1.0))
+    lacking = [records[0], replace(records[1], findings=(finding,))]
+    said = comparison_markdown({"quick": published.Published(lacking, told)})
+    assert "Some values of C99 are missing" in said
 
 
 def test_results_that_are_out_of_date_are_shown_as_such(measured, monkeypatch):

@@ -9,6 +9,7 @@ import inspect
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,16 +115,20 @@ def load_all(folder: Path) -> dict[str, Published]:
 
 
 def comparison_markdown(references: Mapping[str, Published]) -> str:
-    """A line for each set of reference results: where it comes from, and whether it is out of date."""
+    """A line for each set of reference results: where it comes from, what it lacks, and whether it is out of date."""
     lines = []
-    for profile, (_, told) in references.items():
+    for profile, (records, told) in references.items():
+        without = [record.id for record in records if any(isnan(value) for f in record.findings for value in f.values)]
+        lacks = (
+            f" Some values of {', '.join(without)} are missing: a model could not be trained." if without else ""
+        )
         now = depends(profile, told["seeds"])
         changed = [name for name in now if now[name] != told["depends"].get(name)]
         old = f" **Out of date**: {', '.join(changed)} changed since." if changed else ""
         lines.append(
             f"- **{profile}**: {told['dataset']}, seeds {', '.join(map(str, told['seeds']))}, "
             f"{told['training_seconds'] / 3600:.1f} hours of training on one core, torch {told['versions']['torch']}, "
-            f"commit `{told['commit']}`.{old}"
+            f"commit `{told['commit']}`.{lacks}{old}"
         )
     return "\n".join(lines) or "No reference results are stored with this text."
 
