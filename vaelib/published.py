@@ -119,9 +119,7 @@ def comparison_markdown(references: Mapping[str, Published]) -> str:
     lines = []
     for profile, (records, told) in references.items():
         without = [record.id for record in records if any(isnan(value) for f in record.findings for value in f.values)]
-        lacks = (
-            f" Some values of {', '.join(without)} are missing: a model could not be trained." if without else ""
-        )
+        lacks = f" Some values of {', '.join(without)} are missing: a model could not be trained." if without else ""
         now = depends(profile, told["seeds"])
         changed = [name for name in now if now[name] != told["depends"].get(name)]
         old = f" **Out of date**: {', '.join(changed)} changed since." if changed else ""
