@@ -103,10 +103,14 @@ def latent_planes(*planes: Plane) -> Figure:
     return figure
 
 
+def prior_radii() -> list[float]:
+    r"""Radii of the circles that hold `PRIOR_MASS` of N(0, I) in the plane: :math:`\sqrt{-2 \ln(1 - p)}`."""
+    return [float((-2 * np.log(1 - mass)) ** 0.5) for mass in PRIOR_MASS]
+
+
 def _scatter_by_digit(axis: Axes, z: Tensor, labels: Tensor) -> None:
     """Codes z `[N, 2]`, one colour a digit, the digit itself written at the median of its codes; circles: the prior."""
     points = z.cpu().numpy()
-    radii = [(-2 * np.log(1 - mass)) ** 0.5 for mass in PRIOR_MASS]
     for digit in sorted(set(labels.tolist())):
         chosen = points[(labels == digit).cpu().numpy()]
         axis.scatter(chosen[:, 0], chosen[:, 1], s=4, alpha=0.6, linewidths=0, color=DIGIT_COLOURS[digit])
@@ -118,9 +122,9 @@ def _scatter_by_digit(axis: Axes, z: Tensor, labels: Tensor) -> None:
             weight="bold",
             bbox={"boxstyle": "circle,pad=0.2", "fc": "white", "ec": DIGIT_COLOURS[digit], "lw": 1.5},
         )
-    for radius in radii:
+    for radius in prior_radii():
         axis.add_patch(Circle((0, 0), radius, fill=False, linestyle=":", edgecolor="black", linewidth=1))
-    limit = max(float(np.abs(points).max()), *radii) * 1.05
+    limit = max(float(np.abs(points).max()), *prior_radii()) * 1.05
     axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
 
 

@@ -1,0 +1,222 @@
+r"""Pictures that move: what a reader's input is turned into is computed in the page, from data written here.
+
+Each is one HTML element that carries its data and the script `interactives.js`, so that it works in the book, from
+disk, and in a notebook alike. Matrices travel as 12-bit integers with one scale a row.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vaelib.data import Digits
+from vaelib.plots import DIGIT_COLOURS, prior_radii
+from vaelib.sampling import reconstructions, sampled_codes
+from vaelib.vae import VAE
+
+#: Largest integer of a packed matrix.
+LARGEST = 2047
+#: Nodes of the grid, to a side, on which the rank of an explorer's decoder is chosen; the ranks; and the mean error
+#: in grey levels at which the choice ends.
+NODES, RANKS, MEAN_ERROR = 41, (8, 16, 24, 32, 48, 64), 0.25
+
+
+@dataclass(frozen=True, repr=False)
+class Interactive:
+    """An element of the page: its tag, its data, and what stands in its place where no script runs."""
+
+    tag: str
+    data: Mapping[str, Any]
+    instead: str
+
+    def __repr__(self) -> str:
+        return f"<{self.tag}> {self.instead}"
+
+    def _repr_html_(self) -> str:
+        data = json.dumps(self.data, separators=(",", ":")).replace("</", "<\\/")
+        script = files(__package__).joinpath("interactives.js").read_text(encoding="utf-8")
+        return (
+            f'<{self.tag} class="vae-interactive"><p>{self.instead}</p>'
+            f'<script type="application/json">{data}</script></{self.tag}>\n<script>\n{script}</script>'
+        )
+
+
+def pack(matrix: Tensor) -> dict[str, Any]:
+    r"""A matrix `[rows, columns]` as integers of 12 bits: :math:`a_{ij} = s_i q_{ij}`, :math:`|q_{ij}| \le 2047`.
+
+    All low bytes come first, then all high ones, which compresses better.
+    """
+    values = matrix.detach().cpu().double().numpy()
+    scales = np.abs(values).max(axis=1) / LARGEST
+    integers = np.rint(values / np.where(scales > 0, scales, 1)[:, None]).astype("<i2")
+    planes = integers.reshape(-1).view(np.uint8).reshape(-1, 2).T
+    return {"shape": list(values.shape), "scales": _base64(scales.astype("<f4")), "planes": _base64(planes)}
+
+
+def unpack(packed: Mapping[str, Any]) -> Tensor:
+    """The matrix of :func:`pack`, as the page reads it."""
+    planes = np.frombuffer(base64.b64decode(packed["planes"]), np.uint8).reshape(2, -1)
+    integers = np.ascontiguousarray(planes.T).view("<i2").reshape(packed["shape"])
+    scales = np.frombuffer(base64.b64decode(packed["scales"]), "<f4")
+    return torch.from_numpy(integers * scales.astype(float)[:, None])
+
+
+class PackedDecoder(NamedTuple):
+    r"""A decoder of two-dimensional codes for the page: :math:`\mu_x(z) = \mathrm{sigmoid}(U M h + c)`,
+    :math:`h = \max(A z + b, 0)`, where U M is the last layer projected on the few directions that its values take.
+    """
+
+    hidden: dict[str, Any]
+    """A and b, packed, `[hidden, 3]`."""
+    inner: dict[str, Any]
+    """M, packed, `[rank, hidden]`."""
+    outer: dict[str, Any]
+    """U and c, packed, `[pixels, rank + 1]`."""
+
+    def __call__(self, z: Tensor) -> Tensor:
+        r""":math:`\mu_x(z)`, `[N, pixels]`, for codes z `[N, 2]`, with the digits that the page has."""
+        homogeneous = torch.cat((z, torch.ones_like(z[:, :1])), dim=1).double()
+        h = torch.relu(homogeneous @ unpack(self.hidden).T)
+        outer = unpack(self.outer)
+        return torch.sigmoid(h @ unpack(self.inner).T @ outer[:, :-1].T + outer[:, -1])
+
+
+@torch.no_grad()
+def pack_decoder(vae: VAE, z: Tensor) -> tuple[PackedDecoder, Tensor]:
+    """The decoder of a VAE with d = 2 and its errors at the codes z `[N, 2]`, `[N, pixels]` in grey levels of 255.
+
+    The rank is the first of `RANKS` whose mean error is below `MEAN_ERROR`, else the last.
+    """
+    (first, _), last = vae.decoder.body, vae.head.mu  # type: ignore[misc]
+    assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+    truth = vae.likelihood(z).mean
+    h = vae.decoder(z)
+    largest = h.amax(dim=0).clamp(min=1e-9)  # units of the same size lose the fewest digits
+    hidden = pack(torch.cat((first.weight, first.bias[:, None]), dim=1) / largest[:, None])
+    values = (h @ last.weight.T).double()
+    directions = torch.linalg.eigh(values.T @ values).eigenvectors.flip(1)  # as the left vectors of an SVD, but faster
+    for rank in RANKS:
+        U = directions[:, :rank]
+        M = U.T @ (last.weight * largest).double()
+        outer = pack(torch.cat((U, last.bias[:, None].double()), dim=1))
+        packed = PackedDecoder(hidden=hidden, inner=pack(M), outer=outer)
+        error = 255 * (packed(z) - truth).abs()
+        if error.mean() < MEAN_ERROR:
+            break
+    return packed, error
+
+
+@torch.no_grad()
+def latent_explorer(models: Mapping[str, VAE], digits: Digits, *, codes: int = 600) -> Interactive:
+    """The plane of codes of each model with d = 2: point at a code, and its mean image is decoded in the page.
+
+    Shows codes of the first images, one draw of q(z|x) each, from torch's global generator.
+    """
+    entries = []
+    for label, vae in models.items():
+        if vae.latent_dim != 2:
+            raise ValueError(f"the explorer shows a plane; {label} has latent dimension {vae.latent_dim}")
+        z = sampled_codes(vae, digits.images[:codes])
+        limit = _limit(z)
+        axis = torch.linspace(-limit, limit, NODES)
+        decoder, error = pack_decoder(vae, torch.cat((torch.cartesian_prod(axis, axis), z)))
+        entries.append(
+            {
+                "label": label,
+                "limit": limit,
+                "codes": pack(z.T),
+                "decoder": decoder._asdict(),
+                "error": [round(error.mean().item(), 2), round(error.max().item(), 1)],
+            }
+        )
+    return Interactive(
+        "latent-explorer",
+        {"models": entries, **_digits(digits.labels[:codes])},
+        "Here the plane of codes can be explored; that needs JavaScript.",
+    )
+
+
+class Setting(NamedTuple):
+    r"""One position of the dial: a model with :math:`\sigma_x = 1` and a weight beta; an autoencoder has none."""
+
+    beta: float | None
+    vae: VAE
+    note: str = ""
+
+
+@torch.no_grad()
+def variance_dial(settings: Sequence[Setting], digits: Digits, *, codes: int = 400, samples: int = 10) -> Interactive:
+    r"""From an autoencoder to collapse: codes, reconstructions, samples and variance budget of each setting.
+
+    Codes are drawn from q(z|x) (an autoencoder's are :math:`\mu_z(x)`) and shown on their first two principal axes;
+    `samples` means are decoded from the same draws of N(0, I) throughout. The page adds the noise of the observation,
+    :math:`\sigma_x = 1`, or :math:`\sqrt\beta` in the other reading. Variances are shares of that of the images:
+    explained is :math:`\sum_j \mathrm{Var}\,\mu_{x,j}(z)` over their codes, noise :math:`m \sigma_x^2`.
+    """
+    examples, pixels = digits.one_of_each().images, digits.images.shape[1]
+    variance = digits.images.var(dim=0).sum().item()
+    prior = torch.randn(samples, settings[0].vae.latent_dim)
+    entries = []
+    for setting in settings:
+        qz_x = setting.vae.posterior(digits.images)
+        z = qz_x.mean if setting.beta is None else qz_x.sample()
+        axes = torch.linalg.svd(z - z.mean(dim=0), full_matrices=False).Vh[:2]
+        plane = z[:codes] @ axes.T
+        entries.append(
+            {
+                "beta": setting.beta,
+                "note": setting.note,
+                "limit": _limit(plane),
+                "codes": pack(plane.T),
+                "reconstructions": levels(reconstructions(setting.vae, examples)),
+                "means": levels(setting.vae.likelihood(prior).mean),
+                "explained": setting.vae.likelihood(z).mean.var(dim=0).sum().item() / variance,
+            }
+        )
+    return Interactive(
+        "variance-dial",
+        {
+            "settings": entries,
+            "examples": levels(examples),
+            "noise": pixels / variance,  # of sigma = 1, as a share of the variance of the data
+            **_digits(digits.labels[:codes]),
+        },
+        "Here a slider leads from an autoencoder to collapse; that needs JavaScript.",
+    )
+
+
+@torch.no_grad()
+def alpha_slider(vae: VAE, *, images: int = 16) -> Interactive:
+    r""":math:`\mu_x(z) + \alpha\,\sigma_x(z)` for codes from the prior, alpha by hand: after one seed those of
+    `vaelib.sampling.quantile_images`.
+    """
+    theta = vae.likelihood(vae.prior.sample((images,)))
+    return Interactive(
+        "alpha-slider",
+        {"means": pack(theta.mean), "deviations": pack(theta.stddev)},
+        "Here alpha can be moved by hand; that needs JavaScript.",
+    )
+
+
+def levels(images: Tensor) -> str:
+    """Images as bytes, one grey level a pixel."""
+    return _base64((images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
+
+
+def _digits(labels: Tensor) -> dict[str, Any]:
+    return {"labels": labels.tolist(), "colours": DIGIT_COLOURS, "radii": [round(r, 4) for r in prior_radii()]}
+
+
+def _limit(z: Tensor) -> float:
+    """Half the side of a window on the plane that holds the codes and the prior."""
+    return round(1.05 * max(z.abs().max().item(), *prior_radii()), 3)
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
