@@ -14,10 +14,12 @@ from vaelib.published import (
     carried_over_markdown,
     comparison_markdown,
     depends,
+    kept,
     load,
     load_all,
     origin,
     save,
+    together,
 )
 
 RESULTS = Path(__file__).parents[1] / "book" / "results"
@@ -93,6 +95,36 @@ def test_what_was_measured_while_the_code_was_edited_is_not_written(measured, tm
     with pytest.raises(PublishedError, match="the code was edited while the claims were measured"):
         save(records, tmp_path / "late.json", began=began)
     assert not (tmp_path / "late.json").exists()
+
+
+def test_seeds_that_are_added_give_what_a_run_under_all_of_them_gives(measured):
+    _, file = measured
+    before = kept(file, "quick", [1, 2, 4])
+    added = [claims.evaluate(found, "quick", seeds=[2]) for found in hypotheses.CLAIMS]
+    records = together([before.records, added], [1, 2, 4])
+    assert records == [claims.evaluate(found, "quick", seeds=[1, 2, 4]) for found in hypotheses.CLAIMS]
+    save(records, file, began=origin("quick", [1, 2, 4]), before=before)
+    assert load(file).records == records
+
+
+def test_seconds_of_training_are_added_up(measured, monkeypatch):
+    _, file = measured
+    monkeypatch.setattr(published, "_seconds", lambda profile, seeds, cache: 10 * len(seeds))
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "training_seconds": 7}))
+    before = kept(file, "quick", [4, 1, 2])
+    save(before.records, file, began=origin("quick", [4, 1, 2]), before=before)
+    assert load(file).origin["training_seconds"] == 17
+
+
+def test_results_of_another_profile_or_code_or_of_other_seeds_are_not_kept(measured, monkeypatch, tmp_path):
+    _, file = measured
+    assert kept(file, "quick", [1, 4]) == load(file)
+    assert kept(file, "full", [1, 4]) is None
+    assert kept(file, "quick", [1, 2]) is None
+    assert kept(tmp_path / "none.json", "quick", [1, 4]) is None
+    monkeypatch.setattr(published, "code_digest", lambda module: "edited")
+    assert kept(file, "quick", [1, 4]) is None
 
 
 def test_what_the_values_depend_on_changes_with_models_measures_and_claims(monkeypatch):

@@ -168,19 +168,28 @@ def claims(
     jobs: JobsOption = None,
     cache: CacheOption = None,
 ) -> None:
-    """Measure every claim under these seeds and write values, verdicts and origin: the book's reference results."""
+    """Measure every claim under these seeds and write values, verdicts and origin: the book's reference results.
+
+    What the file already holds under some of the seeds is kept, if nothing that it depends on has changed.
+    """
     with _plain_errors("claims"):
         from vaelib import claims, hypotheses, published
         from vaelib.jobs import measure_claims
 
         chosen = _seeds(seeds)
-        began = published.origin(profile, chosen)
-        _make(published.models(profile, chosen), jobs=jobs, cache=cache, strict=False)
-        with console.status("measuring the claims"):
-            measure_claims(profile, seeds=chosen, jobs=jobs, cache=cache)
-        records = [claims.evaluate(claim, profile, seeds=chosen, cache=cache) for claim in hypotheses.CLAIMS]
-        published.save(records, output, began=began, cache=cache)
-        console.print(f"{len(records)} claims under {len(chosen)} seeds: {output}")
+        began, before = published.origin(profile, chosen), published.kept(output, profile, chosen)
+        missing = [seed for seed in chosen if not before or seed not in before.origin["seeds"]]
+        parts = [before.records] if before else []
+        if missing:
+            _make(published.models(profile, missing), jobs=jobs, cache=cache, strict=False)
+            with console.status("measuring the claims"):
+                measure_claims(profile, seeds=missing, jobs=jobs, cache=cache)
+            parts.append([claims.evaluate(c, profile, seeds=missing, cache=cache) for c in hypotheses.CLAIMS])
+            records = published.together(parts, chosen)
+            published.save(records, output, began=began, before=before, cache=cache)
+        console.print(
+            f"{len(hypotheses.CLAIMS)} claims, seeds {', '.join(map(str, missing)) or 'none'} added: {output}"
+        )
 
 
 def _make(

@@ -8,7 +8,7 @@ import ast
 import inspect
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,12 +71,52 @@ def origin(profile: str, seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def save(records: Sequence[ClaimRecord], file: Path, *, began: dict[str, Any], cache: Path | str | None = None) -> None:
+def kept(file: Path, profile: str, seeds: Sequence[int]) -> Published | None:
+    """The results of a file that need not be measured again: of this profile and code, under some of these seeds."""
+    if not file.is_file():
+        return None
+    found = load(file)
+    stored, told = found.origin["seeds"], (found.origin["profile"], found.origin["depends"])
+    return found if set(stored) <= set(seeds) and told == (profile, depends(profile, stored)) else None
+
+
+def together(parts: Sequence[Sequence[ClaimRecord]], seeds: Sequence[int]) -> list[ClaimRecord]:
+    """One record of each claim from records of the same claims under seeds of their own, in the order of `seeds`."""
+    return [
+        _together(claim, records, seeds)
+        for claim, records in zip(hypotheses.CLAIMS, zip(*parts, strict=True), strict=True)
+    ]
+
+
+def _together(claim: Claim, records: Sequence[ClaimRecord], seeds: Sequence[int]) -> ClaimRecord:
+    columns = zip(*(record.findings for record in records), strict=True)  # the same finding of each part
+    by_seed = [
+        {
+            seed: value
+            for r, f in zip(records, column, strict=True)
+            for seed, value in zip(r.seeds, f.values, strict=True)
+        }
+        for column in columns
+    ]
+    values = iter([[found[seed] for seed in seeds] for found in by_seed])
+    return _concluded(claim, values, records[0].profile, seeds)
+
+
+def save(
+    records: Sequence[ClaimRecord],
+    file: Path,
+    *,
+    began: dict[str, Any],
+    before: Published | None = None,
+    cache: Path | str | None = None,
+) -> None:
     """Write the records with their origin, as it was when the run `began`, as JSON.
 
-    Raises `PublishedError` if the code was edited while it ran.
+    `before` are results that were `kept` and are among the records. Raises `PublishedError` if the code was edited
+    while it ran.
     """
     profile, seeds = began["profile"], began["seeds"]
+    done, seconds = (before.origin["seeds"], before.origin["training_seconds"]) if before else ([], 0)
     if depends(profile, seeds) != began["depends"]:
         raise PublishedError(
             f"the code was edited while the claims were measured, so {file} was not written; run the same command "
@@ -89,7 +129,8 @@ def save(records: Sequence[ClaimRecord], file: Path, *, began: dict[str, Any], c
         ]
         for record in records
     }
-    content = {**began, "training_seconds": round(_seconds(profile, seeds, cache)), "claims": findings}
+    new = [seed for seed in seeds if seed not in done]
+    content = {**began, "training_seconds": seconds + round(_seconds(profile, new, cache)), "claims": findings}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -150,11 +191,14 @@ def _record(claim: Claim, found: Sequence[dict[str, Any]], profile: str, seeds: 
     values = iter([finding["values"] for finding in found])
     if len(found) != sum(len(case.criteria) for case in claim.cases):
         return None
-    record = conclude(
-        claim, profile, seeds=seeds, values=[[next(values) for _ in case.criteria] for case in claim.cases]
-    )
+    record = _concluded(claim, values, profile, seeds)
     same = [(f["condition"], f["metric"]) for f in found] == [(f.condition, f.metric) for f in record.findings]
     return record if same else None
+
+
+def _concluded(claim: Claim, values: Iterator[Sequence[float]], profile: str, seeds: Sequence[int]) -> ClaimRecord:
+    """The record of a claim from the values of its criteria, one after the other."""
+    return conclude(claim, profile, seeds=seeds, values=[[next(values) for _ in case.criteria] for case in claim.cases])
 
 
 def _seconds(profile: str, seeds: Sequence[int], cache: Path | str | None) -> float:
