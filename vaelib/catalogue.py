@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+from vaelib import lineage
 from vaelib.data import DEQUANTISATION_STD, PROFILES
 from vaelib.errors import MendableError
 from vaelib.experiments import Experiment, LinearVaeExperiment, VaeExperiment
@@ -321,11 +322,16 @@ def floor_name(floor: float, *, dequantised: bool) -> str:
 
 
 def find(name: str, profile: str = "quick", *, seed: int = 0) -> Experiment:
-    """The experiment of that name; raises `UnknownNameError`, which lists the names."""
+    """The experiment of that name; raises `UnknownNameError`, which lists the names.
+
+    While a notebook is run for the book, the lookup is noted for the figure that it serves (`vaelib.lineage`).
+    """
     known = experiments(profile, seed=seed)
     if name not in known:
         raise UnknownNameError(f"no model is called {name!r}; the models are: {', '.join(known)}")
-    return known[name]
+    found = known[name]
+    lineage.note(lineage.Model(found.name, found.profile, found.seed))
+    return found
 
 
 def find_vae(name: str, profile: str = "quick", *, seed: int = 0) -> VaeExperiment:

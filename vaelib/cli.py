@@ -304,9 +304,9 @@ def report(
     seed: SeedOption = 0,
     cache: CacheOption = None,
 ) -> None:
-    """Write the computed parts of the front page: the data of this build and the verdicts on the claims."""
+    """Write the computed parts of pages: the data of this build, the verdicts on the claims, and its models."""
     with _plain_errors("report"):
-        from vaelib import claims, data, hypotheses, published
+        from vaelib import claims, configurations, data, hypotheses, published
 
         output.mkdir(parents=True, exist_ok=True)
         digits = data.load(profile)
@@ -319,6 +319,7 @@ def report(
         records = hypotheses.records(profile, seed=seed, cache=cache)
         references = {name: found.records for name, found in published.load_all(results).items()}
         _write(output / "verdicts.md", claims.verdicts_markdown(records, references) + "\n")
+        _write(output / "models.md", configurations.as_markdown(profile, seed=seed, cache=cache) + "\n")
 
 
 @notebook_app.command("run")

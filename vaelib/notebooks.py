@@ -4,22 +4,29 @@ import logging
 import os
 import re
 from base64 import b64decode
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import nbformat
 import papermill
+from IPython.core.inputtransformer2 import TransformerManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from vaelib import lineage
 from vaelib.errors import MendableError
 
 KERNEL = "python3"
 PARAMETERS_TAG = "parameters"
 INJECTED_TAG = "injected-parameters"
+#: The part of a figure cell's metadata that says what the figure was computed from.
+PROVENANCE = "vaelib"
+#: What a notebook imports that looks up a model without naming it: the yardsticks are those of the one classifier.
+UNNAMED = {"vaelib.measurements.reference": "classifier"}
 
 #: The same in each committed notebook, whoever ran it.
 METADATA = {
@@ -40,6 +47,8 @@ class NotebookError(MendableError, RuntimeError):
 def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int) -> None:
     """Execute `source` in the folder of `target` and write `target`, all of it or nothing.
 
+    The metadata of each cell that makes a figure say which models it was computed from (`attribute`).
+
     Raises `NotebookError` for a parameter that its cell of parameters does not set, and where a cell raises, takes
     more than `timeout` seconds or ends the kernel.
     """
@@ -54,7 +63,7 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     partial = target.with_name(f".{target.name}")  # hidden, so that Jupyter Book never takes it for a page
     # The kernel is spoken to through files rather than ports: it needs no network, not even the machine's own.
-    with TemporaryDirectory() as sockets:
+    with TemporaryDirectory() as sockets, lineage.recorded(Path(sockets) / "lookups") as lookups:
         try:
             papermill.execute_notebook(
                 str(source),
@@ -69,6 +78,7 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
             notebook = nbformat.read(partial, as_version=4)
             write_values(notebook, parameters)
             refuse_errors(notebook)
+            attribute(notebook, lineage.notes(lookups), parameters)
             nbformat.write(notebook, partial)
             partial.replace(target)
         except PapermillExecutionError as error:
@@ -110,6 +120,38 @@ def literal(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
+def attribute(notebook: NotebookNode, lookups: Sequence[lineage.Note], parameters: dict[str, Any]) -> None:
+    """Say in the metadata of each cell that makes a figure which models it was computed from, and how it was run.
+
+    The models are grouped by profile and name, with their seeds as a text such as 0-2.
+    """
+    executed = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.execution_count]
+    python = TransformerManager()
+    found = lineage.follow(
+        ((cell.execution_count, python.transform_cell(cell.source)) for cell in executed),
+        lookups,
+        imports={name: [lineage.Model(model, parameters["profile"], 0)] for name, model in UNNAMED.items()}
+        if "profile" in parameters
+        else {},
+    )
+    for cell in executed:
+        cell.metadata.pop(PROVENANCE, None)
+        if makes_figure(cell):
+            seeds: dict[str, dict[str, list[int]]] = {}
+            for model in found[cell.execution_count]:
+                seeds.setdefault(model.profile, {}).setdefault(model.name, []).append(model.seed)
+            models = {
+                profile: {name: lineage.seed_ranges(of) for name, of in sorted(names.items())}
+                for profile, names in sorted(seeds.items())
+            }
+            cell.metadata[PROVENANCE] = {"models": models, "parameters": dict(parameters)}
+
+
+def makes_figure(cell: NotebookNode) -> bool:
+    """Whether a cell's metadata give its output a caption and a number."""
+    return "figure" in cell.metadata.get("mystnb", {})
+
+
 def refuse_errors(notebook: NotebookNode) -> None:
     """Raise if a cell stored an error: Jupyter Book would publish it and exit with 0."""
     for index, cell in enumerate(notebook.cells):
@@ -118,7 +160,10 @@ def refuse_errors(notebook: NotebookNode) -> None:
 
 
 def store(source: Path, executed: Path) -> bool:
-    """Write the outputs of `executed` into the committed notebook `source`; whether that changed it."""
+    """Write the outputs of `executed`, and what they were computed from, into the committed notebook `source`.
+
+    Returns whether that changed it.
+    """
     before = source.read_text(encoding="utf-8")
     notebook, outputs = nbformat.reads(before, as_version=4), nbformat.read(executed, as_version=4)
     if [cell.source for cell in notebook.cells] != [cell.source for cell in outputs.cells]:
@@ -127,6 +172,9 @@ def store(source: Path, executed: Path) -> bool:
     for cell, result in zip(notebook.cells, outputs.cells, strict=True):
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)
+            cell.metadata.pop(PROVENANCE, None)
+            if PROVENANCE in result.metadata:
+                cell.metadata[PROVENANCE] = result.metadata[PROVENANCE]
             cell.outputs = result.outputs
             count += bool(cell.source.strip())
             cell.execution_count = count if cell.source.strip() else None

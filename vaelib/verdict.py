@@ -6,9 +6,11 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from tabulate import tabulate
 
+from vaelib import lineage
 from vaelib.catalogue import PICTURED, experiments, find_vae, table_seeds
 from vaelib.experiments import VaeExperiment
 from vaelib.likelihoods import (
@@ -37,7 +39,11 @@ class Family(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One model over its seeds: a value for each, in the order of the seeds."""
+    """One model over its seeds: a value for each, in the order of the seeds.
+
+    Whoever reads one of its measurements has looked up its model, as far as `vaelib.lineage` is concerned: a figure
+    that picks three rows from the table is computed from three models.
+    """
 
     name: str
     family: Family
@@ -58,6 +64,14 @@ class Row:
     """Variance that the code explains over that of the data, aggregate posterior, test images."""
     noise: tuple[float, ...]
     """Variance that the observation adds over that of the data."""
+    models: tuple[lineage.Model, ...] = ()
+    """What was looked up to make it."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if isinstance(value, tuple) and value and name != "models":
+            lineage.note(*self.models)
+        return value
 
 
 def family(experiment: VaeExperiment) -> Family:
@@ -88,7 +102,8 @@ def rows(profile: str, *, seed: int, cache: Path | str | None = None) -> list[Ro
 
 def _row(model: VaeExperiment, seed: int, cache: Path | str | None) -> Row:
     seeds = (seed,) if model.name in PICTURED else table_seeds(seed)
-    runs = [find_vae(model.name, model.profile, seed=repeat) for repeat in seeds]
+    with lineage.gathered() as models:
+        runs = [find_vae(model.name, model.profile, seed=repeat) for repeat in seeds]
     panels = [panel(run, cache=cache) for run in runs]
     budgets = [measured(variance, run, cache=cache) for run in runs]
     reason = why_no_density(model)
@@ -100,6 +115,7 @@ def _row(model: VaeExperiment, seed: int, cache: Path | str | None) -> Row:
         mismatch_nats=tuple(measured(fitted_prior, run, cache=cache)["mismatch_nats"] for run in runs),
         explained=tuple(budget["explained"] / budget["data"] for budget in budgets),
         noise=tuple(budget["noise"] / budget["data"] for budget in budgets),
+        models=tuple(models),
         mse=tuple(p.mse for p in panels),
         active_units=tuple(p.active_units for p in panels),
         frechet_ancestral=tuple(p.frechet_ancestral for p in panels),
