@@ -141,6 +141,16 @@ def test_report_says_which_data_the_build_used(run, tmp_path, monkeypatch):
     assert "this build finds" in (tmp_path / "verdicts.md").read_text()
 
 
+def test_report_describes_the_models_of_the_build(run, short, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaelib.hypotheses.CLAIMS", ())
+    assert run("train", "simple-d2", "--seed", "3", "--jobs", "1").exit_code == 0
+    assert run("report", "--seed", "3", "--output", str(tmp_path)).exit_code == 0
+    first, *others = (tmp_path / "models.md").read_text().split("(model-simple-d2)=")[1].split("\n(model-")
+    assert "1 epochs in batches of 128" in first and "profile quick, seed 3. Trained in 0 s on cpu" in first
+    assert f"key `{catalogue.find('simple-d2', seed=3).key}`" in first
+    assert all("Not in the cache" in other for other in others)
+
+
 def test_a_sweep_measures_every_seed_and_goes_on_where_it_was(run, short):
     first = run("sweep", "simple-d2", "classifier", "--seeds", "3,5", "--jobs", "1")
     assert first.exit_code == 0, first.output

@@ -10,7 +10,8 @@ import nbformat
 import numpy as np
 import pytest
 
-from vaelib.notebooks import picture
+from vaelib.catalogue import experiments
+from vaelib.notebooks import PROVENANCE, makes_figure, picture
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -91,12 +92,53 @@ def test_each_picture_has_a_name_a_caption_and_a_text_for_those_who_cannot_see_i
 
 
 @each_notebook
+def test_each_figure_says_which_models_of_the_catalogue_it_was_computed_from(path):
+    for index, cell in code_cells(path).items():
+        provenance = cell.metadata.get(PROVENANCE)
+        assert (provenance is not None) == makes_figure(cell), f"cell {index}: store fresh outputs with: make refresh"
+        if provenance:
+            assert provenance["parameters"] == parameters(path)
+            assert provenance["models"].keys() <= {"quick"}
+            assert provenance["models"].get("quick", {}).keys() <= experiments("quick").keys()
+
+
+@each_notebook
+def test_a_figure_of_named_models_was_computed_from_them(path):
+    for index, cell in code_cells(path).items():
+        if makes_figure(cell):
+            models = cell.metadata[PROVENANCE]["models"].get("quick", {})
+            named = {node.value for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Constant)}
+            assert models.keys() >= named & experiments("quick").keys(), f"cell {index}"
+            assert models or "find_vae" not in cell.source, f"cell {index}"
+
+
+def test_figures_name_the_models_that_they_show_and_no_others():
+    def models(notebook, figure):
+        cells = code_cells(ROOT / "book" / notebook).values()
+        (cell,) = (cell for cell in cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == figure)
+        return cell.metadata[PROVENANCE]["models"].get("quick", {})
+
+    assert models("5_1_simple_vae.ipynb", "fig-vae-graph") == {}
+    assert models("5_2_visualization.ipynb", "fig-pca") == {}
+    assert models("5_2_visualization.ipynb", "fig-rec-simple-d20") == {"simple-d20": "0"}
+    assert models("5_2_visualization.ipynb", "fig-gallery") == {f"bernoulli-d{d}": "0" for d in (2, 5, 10, 20)}
+    assert models("5_4_issues.ipynb", "fig-plane-small-sigma") == {"sigma-0.0001-d2": "0"}
+    assert models("5_5_proposals.ipynb", "fig-priors").keys() == {
+        "calibrated-d20",
+        "calibrated-mixture-d20",
+        "calibrated-flow-d20",
+    }
+    assert models("appendix_measurements.ipynb", "fig-yardstick") == {"classifier": "0"}
+
+
+@each_notebook
 def test_the_stored_figures_are_what_the_code_makes_now(path):
     fresh_path = EXECUTED / path.name
     assert fresh_path.is_file(), f"{fresh_path.relative_to(ROOT)} is missing; run: make notebooks"
     stored_cells, fresh_cells = code_cells(path), code_cells(fresh_path)
     for index, stored in stored_cells.items():
         assert stored.source == fresh_cells[index].source, f"cell {index} was edited since; run: make notebooks"
+        assert stored.metadata.get(PROVENANCE) == fresh_cells[index].metadata.get(PROVENANCE), f"cell {index}"
         old, new = pictures(stored), pictures(fresh_cells[index])
         assert len(old) == len(new), f"cell {index} showed {len(old)} pictures and now shows {len(new)}"
         for before, after in zip(old, new, strict=True):

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vaelib.catalogue import experiments
+from vaelib import catalogue
 from vaelib.experiments import Experiment, VaeExperiment
 from vaelib.trained import entry
 
@@ -21,7 +21,7 @@ METRICS = {
 
 def as_markdown(profile: str, *, seed: int, cache: Path | str | None = None) -> str:
     """An entry with the label `model-NAME` for every model of the catalogue, in MyST Markdown."""
-    models = experiments(profile, seed=seed).values()
+    models = catalogue.experiments(profile, seed=seed).values()
     return "\n\n".join(_entry(model, cache) for model in models)
 
 
@@ -34,9 +34,8 @@ def _entry(model: Experiment, cache: Path | str | None) -> str:
         else "Not in the cache of this build, so there are no results; `make models` trains it."
     )
     parts = (
-        f"(model-{model.name})=\n## `{model.name}`",
-        f"{model.purpose[0].upper()}{model.purpose[1:]}. {'; '.join(_settings(model))}.",
-        result,
+        f"(model-{model.name})=\n## {model.name}",
+        f"{model.purpose[0].upper()}{model.purpose[1:]}. {'; '.join(_settings(model))}. {result}",
         f":::{{dropdown}} Configuration, key `{model.key}`\n```json\n{json.dumps(model.config(), indent=1)}\n```\n:::",
     )
     return "\n\n".join(parts)

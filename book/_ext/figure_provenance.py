@@ -82,10 +82,10 @@ class FigureProvenance(SphinxPostTransform):
     ) -> Iterable[Inline]:
         """By which models, and under which profile and seeds."""
         profiles = {profile for profile, _ in groups} or {str(parameters.get("profile"))}
-        seeds = {seeds for _, seeds in groups} or {str(parameters.get("seed"))}
+        each = len(groups) > 1 and not many  # few models, some under other seeds
         if many:
             yield [nodes.Text(f"Computed by {len(names)} models")]
-        elif len(groups) > 1:  # some models under other seeds
+        elif each:
             parts = [[*self.links(group), nodes.Text(f" ({_seeds(key[1])})")] for key, group in groups.items()]
             yield [nodes.Text("Computed by "), *_joined(parts, ", ")]
         elif names:
@@ -93,8 +93,8 @@ class FigureProvenance(SphinxPostTransform):
         else:
             yield [nodes.Text("Computed by no model")]
         yield [nodes.Text(f"profile {' and '.join(sorted(profiles))}")]
-        if len(seeds) == 1:
-            yield [nodes.Text(_seeds(seeds.pop()))]
+        if not each:
+            yield [nodes.Text(_seeds(_union(seeds for _, seeds in groups) or str(parameters.get("seed"))))]
 
     def group(self, profile: str, seeds: str, names: list[str]) -> nodes.paragraph:
         """Models that were run under the same seeds."""
@@ -121,6 +121,18 @@ def _seeds(ranges: str) -> str:
     """0-2,7 as words: seeds 0 to 2, 7."""
     word = "seed" if ranges.isdecimal() else "seeds"
     return f"{word} {ranges.replace('-', ' to ').replace(',', ', ')}"
+
+
+def _union(ranges: Iterable[str]) -> str:
+    """The seeds of all texts as one: 0 and 0-2 are 0-2."""
+    ends = [part.partition("-") for text in ranges for part in text.split(",")]
+    runs: list[list[int]] = []
+    for first, last in sorted((int(first), int(last or first)) for first, _, last in ends):
+        if runs and first <= runs[-1][1] + 1:
+            runs[-1][1] = max(last, runs[-1][1])
+        else:
+            runs.append([first, last])
+    return ",".join(f"{first}-{last}" if last > first else str(first) for first, last in runs)
 
 
 def _natural(name: str) -> list[tuple[float, str]]:
