@@ -1,17 +1,19 @@
 r"""A figure depends on the models that were looked up for it, and on no others."""
 
+from dataclasses import fields
+
 import nbformat
 import pytest
 
 from vaelib import lineage, notebooks, verdict
 from vaelib.catalogue import UnknownNameError, find, table_seeds
 from vaelib.lineage import Model, Note, follow, seed_ranges
-from vaelib.measurements import yardstick
+from vaelib.measurements import Reference, yardstick
 
 A, B, C = (Model(name, "quick", 0) for name in "abc")
 
 
-def followed(*cells, imports=None):
+def followed(*cells, attributes=None):
     """Names of the models behind the figure of the last cell; `find_a()` on a line of a cell looks up model a."""
     models = {"find_a": A, "find_b": B, "find_c": C}
     lookups = [
@@ -21,7 +23,7 @@ def followed(*cells, imports=None):
         for call, model in models.items()
         if f"{call}()" in line
     ]
-    figures = follow(enumerate(cells, 1), lookups, imports=imports)
+    figures = follow(enumerate(cells, 1), lookups, attributes=attributes)
     return "".join(sorted(model.name for model in figures[len(cells)]))
 
 
@@ -50,6 +52,7 @@ def followed(*cells, imports=None):
         (("x = find_a()\nif test:\n    x = find_b()\nelse:\n    pass", "show(x)"), "ab"),
         (("digits = 1\nx = find_a()\nwidth = digits.only(x)", "show(digits)"), ""),
         (("import plots\nplots.use(find_a())", "plots.show(1)"), ""),
+        (("import x\nx = []\nx.append(find_a())", "show(x)"), "a"),
         (("x = find_a()", "for y in x:\n    show(y)"), "a"),
         (("x = find_a()\ndef f():\n    return x", "show(f())"), "a"),
     ],
@@ -58,11 +61,12 @@ def test_a_figure_depends_on_what_its_last_expression_reads(cells, models):
     assert followed(*cells) == models
 
 
-def test_a_model_can_come_with_an_imported_name():
-    cells = ("from measure import other, refer as r\ny = r()\nz = other()", "show({})")
-    imports = {"measure.refer": [C]}
-    assert followed(cells[0], "show(y)", imports=imports) == "c"
-    assert followed(cells[0], "show(z)", imports=imports) == ""
+def test_a_model_can_be_behind_an_attribute():
+    cells = ("yard = reference()\ny = yard.distance\nz = yard.error", "show({})")
+    attributes = {"distance": C}
+    assert followed(cells[0], "show(y)", attributes=attributes) == "c"
+    assert followed(cells[0], "show(z)", attributes=attributes) == ""
+    assert followed("show(yard.distance['0.1'])", attributes=attributes) == "c"
 
 
 def test_seeds_are_written_as_ranges():
@@ -119,7 +123,7 @@ def test_a_notebook_that_is_run_says_which_models_its_figures_used(executed):
         "runs = [\n    find_vae(f'simple-d{d}', profile, seed=s)\n    for d in (2, 20)\n    for s in (5, 6)\n]",
         "len(runs)",
         "1",
-        "from vaelib.measurements import reference\n(len(runs), reference)",
+        "yard = lambda: reference.frechet_train\n(len(runs), yard)",
         profile="full",
         seed=5,
     )
@@ -175,10 +179,10 @@ class Values(dict):
         return 1.0
 
 
-def test_the_models_that_no_notebook_names_are_those_of_the_catalogue():
-    (name,) = notebooks.UNNAMED.values()
-    assert find(name, "full", seed=7) == yardstick("full")
-    assert find(name).seed == 0
+def test_the_yardsticks_of_the_classifier_are_all_but_those_of_pca():
+    assert set(notebooks.CLASSIFIED) == {f.name for f in fields(Reference) if not f.name.startswith("mse_")}
+    assert find(notebooks.CLASSIFIER, "full", seed=7) == yardstick("full")
+    assert find(notebooks.CLASSIFIER).seed == 0
 
 
 def test_a_lookup_that_fails_is_not_noted(monkeypatch, tmp_path):

@@ -128,6 +128,8 @@ def test_figures_name_the_models_that_they_show_and_no_others():
         "calibrated-mixture-d20",
         "calibrated-flow-d20",
     }
+    assert models("appendix_measurements.ipynb", "fig-few-labels") == {"simple-d20": "0", "bernoulli-d20": "0"}
+    assert models("appendix_audit.ipynb", "fig-implied-deviations") == {}
     assert models("appendix_measurements.ipynb", "fig-yardstick") == {"classifier": "0"}
 
 

@@ -103,14 +103,14 @@ def _running_cell() -> tuple[int, int] | None:
 
 
 def follow(
-    cells: Iterable[tuple[int, str]], lookups: Iterable[Note], *, imports: Mapping[str, Iterable[Model]] | None = None
+    cells: Iterable[tuple[int, str]], lookups: Iterable[Note], *, attributes: Mapping[str, Model] | None = None
 ) -> dict[int, Models]:
     """The models that each cell's figure depends on, by execution count; `cells` are counts and sources, in order.
 
     The figure is the expression that a cell ends with; the cell's every statement if it ends with something else.
-    `imports` are models that come with an imported name, such as `package.module.function`.
+    `attributes` are models that are not looked up by name: who reads an attribute of that name depends on the model.
     """
-    state = _State({module: frozenset(models) for module, models in (imports or {}).items()})
+    state = _State(attributes or {})
     figures = {}
     at: dict[int, list[Note]] = {}
     for lookup in lookups:
@@ -134,8 +134,8 @@ def seed_ranges(seeds: Iterable[int]) -> str:
 class _State:
     """What each name of a notebook depends on, as its statements are followed one after the other."""
 
-    def __init__(self, known: Mapping[str, Models]) -> None:
-        self.known = known
+    def __init__(self, attributes: Mapping[str, Model]) -> None:
+        self.attributes = attributes
         self.names: dict[str, Models] = {}
         self.imported: set[str] = set()
         self.lookups: list[Note] = []
@@ -144,7 +144,11 @@ class _State:
         """Follow a statement; what it depends on. `control` is what decided that it runs."""
         match node:
             case ast.Import() | ast.ImportFrom():
-                return self._import(node)
+                for alias in node.names:
+                    name = alias.asname or alias.name.split(".")[0]
+                    self.names[name] = NONE
+                    self.imported.add(name)
+                return NONE
             case ast.For() | ast.While():
                 for _ in range(2):  # what one round writes the next one reads
                     inside = self._step(_head(node), node.lineno, node.body[0].lineno - 1, control)
@@ -175,6 +179,7 @@ class _State:
         reads = _reads(table) | changed
         models = control.union(
             (lookup.model for lookup in self.lookups if lookup.line in lines),
+            (self.attributes[name] for name in _attributes(node) & self.attributes.keys()),
             *(self.names.get(name, NONE) for name in reads),
         )
         written = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned()}
@@ -182,14 +187,6 @@ class _State:
             self.names[name] = models
         self.imported -= written
         return models
-
-    def _import(self, node: ast.Import | ast.ImportFrom) -> Models:
-        module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-        for alias in node.names:
-            name = alias.asname or alias.name.split(".")[0]
-            self.names[name] = self.known.get(f"{module}{alias.name}", NONE)
-            self.imported.add(name)
-        return NONE
 
 
 def _head(node: ast.For | ast.While | ast.With) -> ast.stmt:
@@ -207,6 +204,11 @@ def _reads(table: symtable.SymbolTable) -> set[str]:
     top = table.get_type() == "module"
     own = {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
     return own.union(*map(_reads, table.get_children()))
+
+
+def _attributes(node: ast.AST) -> set[str]:
+    """The names of the attributes that a statement reads."""
+    return {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
 
 
 def _changed(node: ast.AST) -> set[str]:

@@ -32,7 +32,7 @@ class MoreModels(nodes.General, nodes.Element):
 class FigureProvenance(SphinxPostTransform):
     """Put the line into the legend of every figure whose cell says what it was computed from."""
 
-    default_priority = 198  # before the sources of cells are folded, which may be at 199 or 200
+    default_priority = 201  # after myst-nb has chosen what a cell shows, at 4, and sources are folded, at 200
     formats = ("html",)
 
     def run(self, **kwargs: object) -> None:
