@@ -20,11 +20,13 @@ def built(tmp_path, monkeypatch):
     """Build a page with one figure for each of these models, and one that does not say; its HTML and the warnings."""
     monkeypatch.syspath_prepend(str(EXTENSIONS))
 
-    def build(*models, entries=("simple-d2", "floor-0.1-grey", "a", "b", "c"), tags=()):
+    def build(*models, entries=("simple-d2", "floor-0.1-grey", "a", "b", "c"), tags=(), caption=True):
         cells = [nbformat.v4.new_markdown_cell("# Page\n")]
         for index, used in enumerate([*models, None]):
-            figure = {"figure": {"name": f"fig-{index}", "caption": f"Caption {index}."}, "image": {"alt": "dot"}}
-            cell = nbformat.v4.new_code_cell("draw()", metadata={"mystnb": figure, "tags": list(tags)})
+            cell = nbformat.v4.new_code_cell("draw()", metadata={"tags": list(tags)})
+            if caption:
+                figure = {"name": f"fig-{index}", "caption": f"Caption {index}."}
+                cell.metadata["mystnb"] = {"figure": figure, "image": {"alt": "dot"}}
             cell.outputs = [nbformat.v4.new_output("execute_result", {"image/png": DOT}, execution_count=1)]
             if used is not None:
                 cell.metadata[notebooks.PROVENANCE] = {"models": used, "parameters": {"profile": "quick", "seed": 4}}
@@ -52,8 +54,10 @@ def built(tmp_path, monkeypatch):
         )
         app.build()
         said.seek(0)
+        again = "already registered"  # what a second Sphinx in one process warns of
+        warnings = "".join(line for line in said if again not in line)
         html = (tmp_path / "html" / "page.html").read_text()
-        return re.findall(r"<figcaption>.*?</figcaption>", html, re.DOTALL), html, said.read()
+        return re.findall(r"<figcaption>.*?</figcaption>", html, re.DOTALL), html, warnings
 
     return build
 
@@ -113,6 +117,15 @@ def test_the_code_is_linked_at_a_place_within_its_foldable_box(built, tags):
 def test_a_figure_whose_code_is_not_shown_has_no_link_to_it(built):
     (caption, _), *_ = built({"quick": {"simple-d2": "0"}}, tags=("remove-input",))
     assert text(caption) == "Caption 0. Computed by simple-d2 · profile quick · seed 0 · configuration"
+
+
+def test_an_output_without_a_caption_has_the_line_below_it(built):
+    _, html, warnings = built({"quick": {"simple-d2": "0"}}, caption=False)
+    assert text(html).count("Computed by simple-d2 · profile quick · seed 0 · code · configuration") == 1
+    assert html.index("cell_output") < html.index("Computed by")
+    anchor = re.search(r'href="#(code-cell-\d+)">code', html)[1]
+    assert html.count(f'id="{anchor}"') == 1
+    assert not warnings
 
 
 def test_a_model_without_an_entry_is_named_and_warned_of(built):

@@ -133,6 +133,14 @@ def test_a_notebook_that_is_run_says_which_models_its_figures_used(executed):
     assert fifth["models"] == {"full": {"classifier": "0", "simple-d2": "5-6", "simple-d20": "5-6"}}
 
 
+def test_an_interactive_output_is_a_figure_and_a_table_is_none():
+    output, stream = nbformat.v4.new_output, nbformat.v4.new_output("stream", text="3")
+    html, table = ({kind: "x", "text/plain": "x"} for kind in ("text/html", "text/markdown"))
+    outputs = [output("execute_result", html), output("execute_result", table), stream]
+    found = [notebooks.makes_figure(nbformat.v4.new_code_cell(outputs=[one])) for one in outputs]
+    assert found == [True, False, False]
+
+
 def test_a_lookup_deep_in_the_library_counts_for_the_cell_that_was_running(executed):
     (claim,) = executed("from vaelib.verdict import find_vae as deep\nlist(map(deep, ['simple-d2', 'bernoulli-d2']))")
     assert claim["models"] == {"quick": {"bernoulli-d2": "0", "simple-d2": "0"}}

@@ -156,8 +156,10 @@ def attribute(notebook: NotebookNode, lookups: Sequence[lineage.Note], parameter
 
 
 def makes_figure(cell: NotebookNode) -> bool:
-    """Whether a cell's metadata give its output a caption and a number."""
-    return "figure" in cell.metadata.get("mystnb", {})
+    """Whether a cell's metadata give its output a caption and a number, or its output is interactive, that is HTML."""
+    return "figure" in cell.metadata.get("mystnb", {}) or any(
+        "text/html" in output.get("data", {}) for output in cell.outputs
+    )
 
 
 def refuse_errors(notebook: NotebookNode) -> None:

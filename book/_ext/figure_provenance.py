@@ -30,7 +30,10 @@ class MoreModels(nodes.General, nodes.Element):
 
 
 class FigureProvenance(SphinxPostTransform):
-    """Put the line into the legend of every figure whose cell says what it was computed from."""
+    """Put the line below the caption of each figure whose cell says what it was computed from.
+
+    An output without a caption, such as an interactive one, has the line below it.
+    """
 
     default_priority = 201  # after myst-nb has chosen what a cell shows, at 4, and sources are folded, at 200
     formats = ("html",)
@@ -40,19 +43,22 @@ class FigureProvenance(SphinxPostTransform):
         for cell in self.document.findall(nodes.container):
             provenance = cell.get("cell_metadata", {}).get("vaelib")
             if provenance:
-                for figure in cell.findall(nodes.figure):
-                    figure += nodes.legend("", *self.legend(provenance, self.code_anchor(cell, figure)))
+                figure = next(cell.findall(nodes.figure), None)
+                name = figure["ids"][0] if figure and figure["ids"] else f"cell-{cell['cell_index']}"
+                legend = self.legend(provenance, self.code_anchor(cell, f"code-{name}"))
+                if figure:
+                    figure += nodes.legend("", *legend)
+                else:
+                    cell += legend
 
-    def code_anchor(self, cell: nodes.container, figure: nodes.figure) -> str:
-        """The id of the cell's source, given here; empty if the page does not show it.
+    def code_anchor(self, cell: nodes.container, anchor: str) -> str:
+        """The anchor, given to the cell's source as its id; empty if the page does not show the source.
 
         The id is inside the foldable box, so that browsers open the box for who follows the link.
         """
         for part in cell.findall(nodes.container):
-            if part.get("nb_element") == "cell_code_source" and figure["ids"]:
-                anchor = f"code-{figure['ids'][0]}"
-                if anchor not in part["ids"]:
-                    part["ids"].append(anchor)
+            if part.get("nb_element") == "cell_code_source":
+                part["ids"].append(anchor)
                 return anchor
         return ""
 
