@@ -20,7 +20,7 @@ def built(tmp_path, monkeypatch):
     """Build a page with one figure for each of these models, and one that does not say; its HTML and the warnings."""
     monkeypatch.syspath_prepend(str(EXTENSIONS))
 
-    def build(*models, entries=("simple-d2", "floor-0.1-grey", "a", "b", "c"), tags=(), caption=True):
+    def build(*models, entries=("simple-d2", "floor-0.1-grey", "a", "b", "c"), tags=(), caption=True, printed=""):
         cells = [nbformat.v4.new_markdown_cell("# Page\n")]
         for index, used in enumerate([*models, None]):
             cell = nbformat.v4.new_code_cell("draw()", metadata={"tags": list(tags)})
@@ -28,6 +28,8 @@ def built(tmp_path, monkeypatch):
                 figure = {"name": f"fig-{index}", "caption": f"Caption {index}."}
                 cell.metadata["mystnb"] = {"figure": figure, "image": {"alt": "dot"}}
             cell.outputs = [nbformat.v4.new_output("execute_result", {"image/png": DOT}, execution_count=1)]
+            if printed:
+                cell.outputs.insert(0, nbformat.v4.new_output("stream", text=printed))
             if used is not None:
                 cell.metadata[notebooks.PROVENANCE] = {"models": used, "parameters": {"profile": "quick", "seed": 4}}
             cells.append(cell)
@@ -141,3 +143,12 @@ def test_the_page_of_models_has_a_label_for_each_and_says_what_is_not_trained():
     assert page.count("Not in the cache of this build") == len(labels)
     assert "likelihood `PixelwiseGaussian(floor=0.1)`; objective `elbo_nats`; prior `StandardNormal`" in page
     assert "starts from {ref}`calibrated-flow-d20 <model-calibrated-flow-d20>`" in page
+
+
+@pytest.mark.parametrize(("more", "shown"), [("", False), ("a, b (quick, seed 0): trained in 9 s\n", True)])
+def test_that_models_were_found_is_said_once(more, shown, built):
+    found = "simple-d2 (quick, seed 4): loaded\n"
+    _, html, _ = built({"quick": {"simple-d2": "4"}}, printed=found + more)
+    figure, other = html.split("Caption 0.")
+    assert ("seed 4): loaded" in figure) == shown
+    assert "seed 4): loaded" in other, "the cell that does not say what it used keeps what it printed"

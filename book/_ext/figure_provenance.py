@@ -19,6 +19,8 @@ from sphinx.writers.html5 import HTML5Translator
 
 logger = logging.getLogger(__name__)
 
+#: What `vaelib.trained.fetch` says of a model that it found: nothing that the line does not say.
+FOUND = re.compile(r"\S+ \(\w+, seed \d+\): loaded")
 #: Of more models than this the line says how many they are, and names them in a box that is closed at first.
 NAMED_IN_LINE = 4
 
@@ -50,6 +52,14 @@ class FigureProvenance(SphinxPostTransform):
                     figure += nodes.legend("", *legend)
                 else:
                     cell += legend
+                self.drop_found(cell)
+
+    def drop_found(self, cell: nodes.container) -> None:
+        """Take away printed text that says no more than that models were found."""
+        for printed in list(cell.findall(nodes.literal_block)):
+            lines = printed.astext().splitlines()
+            if "stream" in printed["classes"] and all(FOUND.fullmatch(line) for line in lines):
+                printed.parent.remove(printed)
 
     def code_anchor(self, cell: nodes.container, anchor: str) -> str:
         """The anchor, given to the cell's source as its id; empty if the page does not show the source.
