@@ -1,0 +1,141 @@
+r"""What can be moved answers the mouse, the finger and the keyboard: the picture is another one, and at once.
+
+An interactive is an element of class `vae-interactive`. In it, or in its open shadow root, canvases with `data-picture`
+are what is shown, a canvas with `data-input` is what the pointer moves over, and controls are native ones.
+"""
+
+from statistics import median
+
+import pytest
+from conftest import PHONE, Visit, opened
+from playwright.sync_api import Browser, Locator
+
+#: Pages and elements that a complete build has.
+EXPECTED: tuple[tuple[str, str], ...] = ()
+#: Milliseconds from an input to the frame that shows its picture, the median of several.
+AT_ONCE = 50.0
+TIMES = 15
+
+#: Sends `TIMES` events to a target and measures each until its frame is out.
+STOPWATCH = """async (target, {times, send}) => {
+    const act = new Function("target", "step", "times", send);
+    const frame = () => new Promise(done => requestAnimationFrame(() => {
+        const {port1, port2} = new MessageChannel();
+        port1.onmessage = done;
+        port2.postMessage(null);
+    }));
+    const measured = {drawing: [], shown: []};
+    for (let step = 0; step <= times; step++) {
+        await frame();
+        const start = performance.now();
+        act(target, step, times);
+        const drawn = performance.now();
+        await frame();
+        if (step === 0) continue;  // the first draws what later ones may keep
+        measured.drawing.push(drawn - start);
+        measured.shown.push(performance.now() - start);
+    }
+    return measured;
+}"""
+MOVE = """
+    const {left, top, width, height} = target.getBoundingClientRect();
+    const at = 0.1 + 0.8 * step / times;
+    const where = {clientX: left + at * width, clientY: top + (1 - at) * height, bubbles: true, composed: true};
+    target.dispatchEvent(new PointerEvent("pointermove", {...where, pointerType: "mouse", pointerId: 1}));
+    target.dispatchEvent(new MouseEvent("mousemove", where));
+"""
+SLIDE = """
+    const [low, high] = [Number(target.min || 0), Number(target.max || 100)];
+    target.value = low + (high - low) * step / times;
+    target.dispatchEvent(new Event("input", {bubbles: true, composed: true}));
+"""
+
+
+def interactives(visit: Visit) -> list[Locator]:
+    """Those of the page, each drawn."""
+    found = visit.look().locator(".vae-interactive").all()
+    if not found:
+        pytest.skip("no interactive on this page of this build")
+    for item in found:
+        item.scroll_into_view_if_needed()
+        item.locator("canvas[data-picture]").first.wait_for()
+    return found
+
+
+def pictures(interactive: Locator) -> list[bytes]:
+    """What its canvases show."""
+    return [canvas.screenshot() for canvas in interactive.locator("canvas[data-picture]:visible").all()]
+
+
+@pytest.mark.parametrize(("page", "element"), EXPECTED)
+def test_a_complete_build_has_it(browser, page, element):
+    with opened(browser, page) as visit:
+        assert visit.page.locator(f"{element}.vae-interactive").count() == 1
+
+
+def test_the_picture_follows_the_mouse(visit: Visit):
+    for interactive in interactives(visit):
+        for canvas in interactive.locator("canvas[data-input]").all():
+            canvas.hover(position={"x": 30, "y": 30})
+            before = pictures(interactive)
+            box = canvas.bounding_box()
+            canvas.hover(position={"x": box["width"] * 0.6, "y": box["height"] * 0.55})
+            assert pictures(interactive) != before
+
+
+def test_the_picture_follows_the_finger(browser: Browser, visit: Visit):
+    if not visit.page.locator(".vae-interactive canvas[data-input]").count():
+        pytest.skip("nothing on this page of this build is pointed at")
+    with opened(browser, visit.name, has_touch=True) as touched:
+        touched.page.set_viewport_size(PHONE)
+        for interactive in interactives(touched):
+            for canvas in interactive.locator("canvas[data-input]").all():
+                canvas.tap(position={"x": 30, "y": 30})
+                before = pictures(interactive)
+                box = canvas.bounding_box()
+                canvas.tap(position={"x": box["width"] * 0.6, "y": box["height"] * 0.55})
+                assert pictures(interactive) != before
+
+
+def test_the_picture_follows_the_keys(visit: Visit):
+    for interactive in interactives(visit):
+        sliders = interactive.locator("input[type=range]:visible").all()
+        pointed = interactive.locator("canvas[data-input][tabindex='0']").all()
+        assert sliders or pointed, "nothing here can be reached by keyboard"
+        for slider in sliders:
+            seen = []
+            for key in ("Home", "ArrowRight", "End"):
+                slider.press(key)
+                seen.append(pictures(interactive))
+            assert seen[0] != seen[1] and seen[0] != seen[2]
+        for canvas in pointed:
+            canvas.hover()
+            before = pictures(interactive)
+            for _ in range(5):
+                canvas.press("ArrowRight")
+            assert pictures(interactive) != before
+
+
+def test_the_picture_follows_a_choice(visit: Visit):
+    for interactive in interactives(visit):
+        for radio in interactive.locator("input[type=radio]:not(:checked)").all():
+            before = pictures(interactive)
+            radio.check(force=True)
+            assert pictures(interactive) != before
+        for menu in interactive.locator("select").all():
+            for value in menu.locator("option:not(:checked)").evaluate_all("options => options.map(o => o.value)"):
+                before = pictures(interactive)
+                menu.select_option(value)
+                assert pictures(interactive) != before
+
+
+def test_the_picture_follows_at_once(visit: Visit, record_property):
+    for interactive in interactives(visit):
+        inputs = [(canvas, MOVE) for canvas in interactive.locator("canvas[data-input]").all()]
+        inputs += [(slider, SLIDE) for slider in interactive.locator("input[type=range]").all()]
+        assert inputs
+        for target, send in inputs:
+            taken = target.evaluate(STOPWATCH, {"times": TIMES, "send": send})
+            record_property("input to picture, ms", median(taken["shown"]))
+            assert median(taken["drawing"]) <= AT_ONCE
+            assert median(taken["shown"]) <= AT_ONCE

@@ -1,0 +1,50 @@
+r"""The PDF of the chapter holds what its pages hold: each caption, and a picture for each."""
+
+import re
+
+import pytest
+from conftest import PAGES, SITE
+from playwright.sync_api import Browser
+from pypdf import PdfReader
+
+PDF = SITE / "chapter.pdf"
+CHAPTER = [name for name in PAGES if re.match(r"book/5_\d", name)]
+pytestmark = [
+    pytest.mark.xdist_group("pdf"),
+    pytest.mark.skipif(not PDF.is_file(), reason="this build has no PDF"),
+]
+
+
+@pytest.fixture(scope="module")
+def pdf() -> PdfReader:
+    return PdfReader(PDF)
+
+
+@pytest.fixture(scope="module")
+def captions(browser: Browser) -> list[str]:
+    """Of all figures of the chapter, in the words of its pages."""
+    context, found = browser.new_context(java_script_enabled=False), []
+    page = context.new_page()
+    for name in CHAPTER:
+        page.goto(f"{SITE.as_uri()}/{name}")
+        found += page.locator("figure:has(img) figcaption .caption-number").all_inner_texts()
+    context.close()
+    return [caption.strip() for caption in found]
+
+
+def letters(text: str) -> str:
+    """Text without spaces and soft hyphens, which a PDF sets as it likes."""
+    return re.sub(r"[\s\u00ad]+", "", text)
+
+
+def test_the_pages_have_captions(captions):
+    assert len(captions) == len(set(captions)) > 15
+
+
+def test_every_caption_is_in_the_pdf(pdf, captions):
+    text = letters("".join(page.extract_text() for page in pdf.pages))
+    assert [caption for caption in captions if letters(caption) not in text] == []
+
+
+def test_every_figure_is_in_the_pdf(pdf, captions):
+    assert sum(len(page.images) for page in pdf.pages) >= len(captions)
