@@ -59,13 +59,15 @@ PAGE := _build/html/index.html
 LOG := _build/html.log
 
 SUBMAKE = +@$(MAKE) --silent --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+# The pages of one site are independent, the tests of a page are not.
+SITE_JOBS = $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadgroup)
 TEST_JOBS = $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadscope)
 
-.PHONY: help env models notebooks book test bench reference lint format refresh lock clean distclean FORCE
+.PHONY: help env models notebooks book test test-site bench reference lint format refresh lock clean distclean FORCE
 
 help: ## print this list
 	@echo "make [PROFILE=quick|full|fashion] [SEED=0] [JOBS=$(JOBS)] [PYTHON=python3] TARGET"
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  \1\t\2/p' Makefile | expand -t 14
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' Makefile | expand -t 14
 
 # ---- environment
 
@@ -134,6 +136,10 @@ _build/selection: FORCE
 test: ## unit tests, and the committed notebooks against fresh runs (profile quick, seed 0)
 	+@$(MAKE) --silent --no-print-directory notebooks PROFILE=quick SEED=0
 	@$(BIN)/python -m pytest $(TEST_JOBS) --nbval-lax --nbval-current-env --nbval-cell-timeout $(TIMEOUT) tests book
+
+# SITE=... tests another site than _build/html, CHROMIUM=... in another browser than the one that is found.
+test-site: $(ENV) ## the built site in Chromium: every page, light and dark, 1280 and 375 px (a minute; needs `make book`)
+	@BOOK_HTML=$(abspath $(or $(SITE),_build/html)) $(BIN)/python -m pytest $(SITE_JOBS) tests/site
 
 reference: $(ENV) ## measure all claims over five seeds on the full data (an hour and a half) and store the values
 	@$(BIN)/vaelib claims book/results/$(REFERENCE).json --profile $(REFERENCE) --seeds $(SEEDS) --jobs $(JOBS)

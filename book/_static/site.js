@@ -9,6 +9,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const boxes = new ResizeObserver((entries) => {
     for (const {target} of entries) target.tabIndex = target.scrollWidth > target.clientWidth ? 0 : -1;
   });
+  document.querySelector("main #search-input")?.removeAttribute("id"); // the page of results has two of them
   const scrolling = "pre, div.output, div.math, .pst-scrollable-table-container";
   for (const box of document.querySelectorAll(`.bd-article :is(${scrolling})`)) boxes.observe(box);
 });

@@ -8,12 +8,14 @@ from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import DESKTOP, PAGES, PHONE, SITE, Visit, opened
+from visits import DESKTOP, PAGES, PHONE, SITE, Visit, opened
 
 #: Errors in the console that are known and harmless.
 KNOWN_ERRORS = ("THEBE_JS_URL",)
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}
-STRUCTURE = {"runOnly": {"type": "rule", "values": ["heading-order", "duplicate-id", "empty-heading", "label-title-only"]}}
+STRUCTURE = {
+    "runOnly": {"type": "rule", "values": ["heading-order", "duplicate-id", "empty-heading", "label-title-only"]}
+}
 #: Bytes that the first view of a page may weigh, gzipped.
 HEAVIEST = 1_500_000
 
@@ -61,11 +63,12 @@ def test_formulas_are_set(visit: Visit):
         && !(box.querySelector("mjx-math")?.getBoundingClientRect().width > 0)).map(box => box.outerHTML)"""
     assert page.locator("mjx-container").evaluate_all(empty) == []
     raw = r"""() => {
+        const literal = "pre, code, script, style, mjx-container";
         const walk = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
         const found = [];
         while (walk.nextNode()) {
             const {data, parentElement} = walk.currentNode;
-            if (/\$\$|\\\(|\\\[|\\begin\{/.test(data) && !parentElement.closest("pre, code, script, style, mjx-container"))
+            if (/\$\$|\\\(|\\\[|\\begin\{/.test(data) && !parentElement.closest(literal))
                 found.push(data);
         }
         return found;
@@ -104,7 +107,7 @@ def test_headings_and_ids_are_in_order(visit: Visit):
     found = Axe().run(visit.look(), options=STRUCTURE).response["violations"]
     assert [told(violation) for violation in found] == []
     twice = """() => {
-        const ids = [...document.querySelectorAll("[id]")].filter(item => !item.closest("svg, mjx-container")).map(item => item.id);
+        const ids = [...document.querySelectorAll("[id]:not(svg *, mjx-container *)")].map(item => item.id);
         return ids.filter((id, place) => ids.indexOf(id) < place);
     }"""
     assert visit.page.evaluate(twice) == []
@@ -147,9 +150,8 @@ def test_links_lead_somewhere(visit: Visit):
             continue
         path = Path(unquote(urlparse(address).path))
         path = path / "index.html" if path.is_dir() else path
-        if not path.is_file() or not path.is_relative_to(SITE):
-            dangling.append(href)
-        elif anchor and path.suffix == ".html" and unquote(anchor) not in ids(path):
+        there = path.is_file() and path.is_relative_to(SITE)
+        if not there or (anchor and path.suffix == ".html" and unquote(anchor) not in ids(path)):
             dangling.append(href)
     assert dangling == []
 

@@ -3,9 +3,9 @@ r"""The PDF of the chapter holds what its pages hold: each caption, and a pictur
 import re
 
 import pytest
-from conftest import PAGES, SITE
 from playwright.sync_api import Browser
 from pypdf import PdfReader
+from visits import PAGES, SITE
 
 PDF = SITE / "chapter.pdf"
 CHAPTER = [name for name in PAGES if re.match(r"book/5_\d", name)]
