@@ -63,7 +63,7 @@ SUBMAKE = +@$(MAKE) --silent --no-print-directory $(if $(findstring jobserver,$(
 SITE_JOBS = $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadgroup)
 TEST_JOBS = $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadscope)
 
-.PHONY: help env models notebooks book test test-site bench reference lint format refresh lock clean distclean FORCE
+.PHONY: help env models notebooks book test test-site browser bench reference lint format refresh lock clean distclean FORCE
 
 help: ## print this list
 	@echo "make [PROFILE=quick|full|fashion] [SEED=0] [JOBS=$(JOBS)] [PYTHON=python3] TARGET"
@@ -140,6 +140,9 @@ test: ## unit tests, and the committed notebooks against fresh runs (profile qui
 # SITE=... tests another site than _build/html, CHROMIUM=... in another browser than the one that is found.
 test-site: $(ENV) ## the built site in Chromium: every page, light and dark, 1280 and 375 px (a minute; needs `make book`)
 	@BOOK_HTML=$(abspath $(or $(SITE),_build/html)) $(BIN)/python -m pytest $(SITE_JOBS) tests/site
+
+browser: $(ENV) ## install the Chromium that comes with playwright, where the system has none
+	@$(BIN)/playwright install --with-deps chromium
 
 reference: $(ENV) ## measure all claims over five seeds on the full data (an hour and a half) and store the values
 	@$(BIN)/vaelib claims book/results/$(REFERENCE).json --profile $(REFERENCE) --seeds $(SEEDS) --jobs $(JOBS)

@@ -1,8 +1,12 @@
 r"""Pictures hold the pixels they are given, in the places that the captions say."""
 
+from itertools import combinations
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 
 from vaelib import plots
 from vaelib.plots import Curves, Series
@@ -99,3 +103,48 @@ def test_dots_stand_in_the_row_of_their_label():
     assert (list(p.get_xdata()), list(p.get_ydata())) == ([1], [0])
     assert (list(q.get_xdata()), list(q.get_ydata())) == ([2, 3], [0, 1])
     assert limit.get_xdata()[0] == 8
+
+
+#: What is left of linear RGB to who lacks one kind of cone (Machado, Oliveira and Fernandes 2009, severity 1).
+CONES = {
+    "all": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+    "deuteranopia": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+    "tritanopia": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
+}
+TO_XYZ = np.array([[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]])
+
+
+def lab(colours, cones):
+    """CIE L*a*b* `[n, 3]` of colours under the white of sRGB."""
+    srgb = np.array([to_rgb(colour) for colour in colours])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    xyz = (linear @ np.array(cones).T).clip(0, 1) @ TO_XYZ.T / TO_XYZ.sum(axis=1)
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+def nearest(colours, cones):
+    """The smallest distance between two of them."""
+    seen = lab(colours, cones)
+    return min(np.linalg.norm(a - b) for a, b in combinations(seen, 2))
+
+
+@pytest.mark.parametrize("cones", CONES.values(), ids=CONES)
+def test_colours_stay_apart_for_every_kind_of_sight(cones):
+    assert nearest(plots.DIGIT_COLOURS, cones) > 15
+
+
+def test_the_usual_ten_colours_would_not():
+    tab10 = [f"C{i}" for i in range(10)]
+    with plt.style.context("default"):
+        assert nearest(tab10, CONES["protanopia"]) < 5
+
+
+def test_curves_differ_in_grey_too():
+    """By their markers, whatever their colour."""
+    series = {str(i): Series([1, 2], [[i, i + 1]]) for i in range(len(plots.MARKERS))}
+    axis = plots.curves(Curves("y", series, {"a": 1.0, "b": 2.0}), xlabel="x").axes[0]
+    markers = [line.get_marker() for line in axis.lines[: len(series)]]
+    assert len(set(markers)) == len(series)
+    assert len({line.get_linestyle() for line in axis.lines[len(series) :]}) == 2
