@@ -8,6 +8,11 @@ from pypdf import PdfReader
 from visits import PAGES, SITE
 
 PDF = SITE / "chapter.pdf"
+BEGINNING = """captions => captions.map(caption => {
+    const [number, text] = [".caption-number", ".caption-text"].map(part => caption.querySelector(part));
+    const first = text.firstChild;
+    return number.textContent + (first?.nodeType === Node.TEXT_NODE ? first.data : "");
+})"""
 CHAPTER = [name for name in PAGES if re.match(r"book/5_\d", name)]
 pytestmark = [
     pytest.mark.xdist_group("pdf"),
@@ -22,14 +27,14 @@ def pdf() -> PdfReader:
 
 @pytest.fixture(scope="module")
 def captions(browser: Browser) -> list[str]:
-    """Of all figures of the chapter, in the words of its pages."""
+    """How those of all figures of the chapter begin on its pages: the number, and the words up to the first formula."""
     context, found = browser.new_context(java_script_enabled=False), []
     page = context.new_page()
     for name in CHAPTER:
         page.goto(f"{SITE.as_uri()}/{name}")
-        found += page.locator("figure:has(img) figcaption .caption-number").all_inner_texts()
+        found += page.locator("figure:has(img) figcaption").evaluate_all(BEGINNING)
     context.close()
-    return [caption.strip() for caption in found]
+    return found
 
 
 def letters(text: str) -> str:
