@@ -11,7 +11,11 @@ from playwright.sync_api import Browser, Locator
 from visits import PAGES, PHONE, SITE, Visit, opened
 
 #: Pages and elements that a complete build has.
-EXPECTED: tuple[tuple[str, str], ...] = ()
+EXPECTED = (
+    ("book/5_3_solutions.html", "alpha-slider"),
+    ("book/5_3_solutions.html", "variance-dial"),
+    ("book/5_4_issues.html", "latent-explorer"),
+)
 #: What the page of an interactive holds.
 MARK = "vae-interactive"
 with_interactives = pytest.mark.parametrize(
