@@ -4,11 +4,15 @@ An interactive is an element of class `vae-interactive`. In it, or in its open s
 are what is shown, a canvas with `data-input` is what the pointer moves over, and controls are native ones.
 """
 
+import json
 from statistics import median
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Locator
 from visits import PAGES, PHONE, SITE, Visit, opened
+
+from vaelib.interactives import PackedDecoder, unpack
 
 #: Pages and elements that a complete build has.
 EXPECTED = (
@@ -79,6 +83,69 @@ def pictures(interactive: Locator) -> list[bytes]:
 def test_a_complete_build_has_it(browser, page, element):
     with opened(browser, page) as visit:
         assert visit.page.locator(f"{element}.{MARK}").count() == 1
+
+
+#: Sets a slider and says what the reader then sees.
+SET = """(slider, value) => {
+    slider.value = value;
+    slider.dispatchEvent(new Event("input", {bubbles: true, composed: true}));
+    return Number(slider.value);
+}"""
+LEVELS = """canvas => {
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return {width: canvas.width, red: Array.from(data.filter((_, place) => place % 4 === 0))};
+}"""
+
+
+def shown(canvas: Locator) -> torch.Tensor:
+    """The images of a canvas as grey levels, `[n, 784]`, without the lines between them."""
+    seen = canvas.evaluate(LEVELS)
+    rows = torch.tensor(seen["red"]).reshape(-1, seen["width"])
+    cells = rows.unfold(0, 28, 29).unfold(1, 28, 29)
+    return cells.reshape(-1, 28 * 28)
+
+
+def test_the_page_decodes_a_code_as_the_library_does(browser):
+    with opened(browser, "book/5_4_issues.html") as visit:
+        explorer = visit.look().locator("latent-explorer")
+        data = json.loads(explorer.locator("script").text_content())
+        for number, model in enumerate(data["models"]):
+            explorer.locator("input[type=radio]").nth(number).check(force=True)
+            decode = PackedDecoder(**model["decoder"])
+            for wanted in ((0.0, 0.0), (1.2, -0.7), (-0.9 * model["limit"], 0.5 * model["limit"])):
+                sliders = explorer.locator("input[type=range]").all()
+                z = [slider.evaluate(SET, value) for slider, value in zip(sliders, wanted, strict=True)]
+                assert z == pytest.approx(wanted, abs=model["limit"] / 100)
+                expected = 255 * decode(torch.tensor([z], dtype=torch.float64))
+                assert (shown(explorer.locator("canvas[data-picture]")) - expected).abs().max() <= 0.6
+
+
+def test_alpha_adds_deviations_to_means(browser):
+    with opened(browser, "book/5_3_solutions.html") as visit:
+        slider = visit.look().locator("alpha-slider")
+        data = json.loads(slider.locator("script").text_content())
+        for alpha in (-1.3, 0.0, 2.1):
+            slider.locator("input").evaluate(SET, alpha)
+            expected = 255 * (unpack(data["means"]) + alpha * unpack(data["deviations"])).clamp(0, 1)
+            assert (shown(slider.locator("canvas")) - expected).abs().max() <= 0.6
+
+
+def test_the_dial_adds_noise_of_the_deviation_that_it_names(browser):
+    with opened(browser, "book/5_3_solutions.html") as visit:
+        dial = visit.look().locator("variance-dial")
+        data = json.loads(dial.locator("script").text_content())
+        means, samples = (dial.locator(f'canvas[data-name="{name}"]') for name in ("means", "samples"))
+        for position, setting in enumerate(data["settings"]):
+            dial.locator("input[type=range]").evaluate(SET, position)
+            for reading in (0, 1):
+                dial.locator("input[type=radio]").nth(reading).check(force=True)
+                sigma = 0 if setting["beta"] is None else setting["beta"] ** 0.5 if reading else 1
+                noise = (shown(samples) - shown(means)) / 255
+                inside = (shown(means) > 100) & (shown(means) < 155)  # where little of a small noise is cut off
+                if sigma < 0.1 and inside.sum() > 100:
+                    assert noise[inside].double().std().item() == pytest.approx(sigma, abs=0.1 * sigma + 0.003)
+                if sigma == 1:
+                    assert (noise.abs() > 0.1).float().mean() > 0.5
 
 
 @with_interactives
