@@ -56,6 +56,13 @@ RUN_OTHERS := $(OTHERS:%=$(RUN)/%)
 TABLES := $(filter %.csv %.json %.toml,$(RUN_OTHERS))
 STALE = $(filter-out $(RUN_NOTEBOOKS) $(RUN_OTHERS) $(RUN)/book/_generated/%,$(shell find $(RUN)/book -type f))
 PAGE := _build/html/index.html
+SINGLE := _build/site/_build/singlehtml/printed.html
+# The browser that prints the PDF, this machine's or playwright's; without one there is no PDF and no link to it.
+ifeq ($(origin CHROMIUM),undefined)
+CHROMIUM := $(firstword $(shell command -v chromium chromium-browser google-chrome google-chrome-stable) \
+    $(wildcard $(HOME)/.cache/ms-playwright/chromium-*/chrome-linux*/chrome))
+endif
+PDF := variational-autoencoders.pdf
 LOG := _build/html.log
 
 SUBMAKE = +@$(MAKE) --silent --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
@@ -63,7 +70,7 @@ SUBMAKE = +@$(MAKE) --silent --no-print-directory $(if $(findstring jobserver,$(
 SITE_JOBS = $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadgroup)
 TEST_JOBS = $(if $(filter 1,$(JOBS)),,-n $(JOBS) --dist loadscope)
 
-.PHONY: help env models notebooks book test test-site browser bench reference lint format refresh lock clean distclean FORCE
+.PHONY: help env models notebooks book pdf test test-site browser bench reference lint format refresh lock clean distclean FORCE
 
 help: ## print this list
 	@echo "make [PROFILE=quick|full|fashion] [SEED=0] [JOBS=$(JOBS)] [PYTHON=python3] TARGET"
@@ -107,29 +114,52 @@ $(RUN_OTHERS): $(RUN)/%: %
 
 book: notebooks ## build the site into _build/html; the last line says what to open
 	$(SUBMAKE) $(PAGE)
+	@$(if $(CHROMIUM),true,echo "No Chromium was found, so there is no PDF; to have one: make CHROMIUM=/path/to/chromium book")
 	@echo "Open $(abspath $(PAGE))"
+
+pdf: ## the same, or an error if there is no browser to print the PDF with
+	@$(if $(CHROMIUM),true,echo "Chromium is needed: make CHROMIUM=/path/to/chromium pdf" >&2; exit 1)
+	+@$(MAKE) --silent --no-print-directory book
 
 $(GENERATED): $(RUN_NOTEBOOKS)
 	@echo "report     $(@D)"
 	@$(BIN)/vaelib report --profile $(PROFILE) --seed $(SEED) --output $(@D) --results $(RUN)/book/results
 	@touch $@
 
+# $(1) is the builder. BOOK_PDF makes the front page link to the PDF.
+define BUILD
+@BOOK_PDF=$(and $(CHROMIUM),$(PDF)) $(BIN)/jupyter-book build $(RUN) --config _config.yml --toc "$(CURDIR)/_toc.yml" \
+    --path-output _build/site --builder $(1) -W -n --keep-going >$(LOG) 2>&1 \
+    || { grep -E 'WARNING|ERROR|Error' $(LOG) || tail -n 30 $(LOG); echo "The whole log: $(LOG)"; exit 1; } >&2
+endef
+
+# The whole book on one page, in a browser with a profile of its own, which root may only use without a sandbox. The
+# browser's clock runs ahead until the formulas are set.
+define PRINT
+@echo "print      _build/html/$(PDF)"
+$(call BUILD,singlehtml)
+@"$(CHROMIUM)" --headless --disable-gpu $(if $(filter 0,$(shell id -u)),--no-sandbox) \
+    --user-data-dir="$(CURDIR)/_build/site/browser" --no-pdf-header-footer --generate-pdf-document-outline \
+    --virtual-time-budget=60000 --print-to-pdf="_build/site/_build/html/$(PDF)" "file://$(CURDIR)/$(SINGLE)" \
+    >$(LOG) 2>&1 && test -s "_build/site/_build/html/$(PDF)" \
+    || { tail -n 5 $(LOG); echo "$(CHROMIUM) did not print $(SINGLE); without a PDF: make CHROMIUM= book"; exit 1; } >&2
+endef
+
 # Built beside the old site, which is replaced only by a complete one.
 $(PAGE): $(RUN_NOTEBOOKS) $(RUN_OTHERS) $(GENERATED) _config.yml _toc.yml requirements.lock _build/selection
 	@echo "build      _build/html"
 	@rm -rf _build/site $(STALE)
-	@$(BIN)/jupyter-book build $(RUN) --config _config.yml --toc "$(CURDIR)/_toc.yml" --path-output _build/site \
-	    -W -n --keep-going >$(LOG) 2>&1 \
-	    || { grep -E 'WARNING|ERROR|Error' $(LOG) || tail -n 30 $(LOG); echo "The whole log: $(LOG)"; exit 1; } >&2
+	$(call BUILD,html)
+	$(if $(CHROMIUM),$(PRINT))
 	@rm -rf _build/html
 	@mv _build/site/_build/html _build/html
 	@rm -rf _build/site
 	@touch $@
 
-# Changes when another profile or seed is asked for, or when a source is added or removed.
+# Changes when another profile, seed or browser is asked for, or when a source is added or removed.
 _build/selection: FORCE
 	@mkdir -p $(@D)
-	@printf '%s\n' $(RUN) $(SOURCES) | cmp -s - $@ || printf '%s\n' $(RUN) $(SOURCES) >$@
+	@printf '%s\n' $(RUN) "$(CHROMIUM)" $(SOURCES) | cmp -s - $@ || printf '%s\n' $(RUN) "$(CHROMIUM)" $(SOURCES) >$@
 
 # ---- checks
 

@@ -2,6 +2,7 @@ r"""The command line: train the models of the chapter, list them, show one."""
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -304,9 +305,13 @@ def report(
     seed: SeedOption = 0,
     cache: CacheOption = None,
 ) -> None:
-    """Write the computed parts of pages: the data of this build, the verdicts on the claims, and its models."""
+    """Write what the build says of itself: data, verdicts on the claims, models, and how all of it was computed.
+
+    The executed notebooks are looked for in the folder above `output`.
+    """
     with _plain_errors("report"):
         from vaelib import claims, configurations, data, hypotheses, published
+        from vaelib.report import computed_markdown
 
         output.mkdir(parents=True, exist_ok=True)
         digits = data.load(profile)
@@ -320,6 +325,8 @@ def report(
         references = {name: found.records for name, found in published.load_all(results).items()}
         _write(output / "verdicts.md", claims.verdicts_markdown(records, references) + "\n")
         _write(output / "models.md", configurations.as_markdown(profile, seed=seed, cache=cache) + "\n")
+        notebooks = sorted(output.resolve().parent.glob("[!.]*.ipynb"))
+        _write(output / "computed.md", computed_markdown(profile, seed=seed, notebooks=notebooks, cache=cache))
 
 
 @notebook_app.command("run")
@@ -348,6 +355,21 @@ def store_notebook(
 
         if notebooks.store(source, executed):
             console.print(f"stored the outputs of {source}")
+
+
+@notebook_app.command("install-cell")
+def write_install_cells(
+    notebooks: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
+    project: Annotated[Path, typer.Option(help="Names the repository, if there is one.")] = Path("pyproject.toml"),
+) -> None:
+    """Write the cell that installs the library on Binder and Colab into committed notebooks."""
+    with _plain_errors("notebook install-cell"):
+        from vaelib.notebooks import write_install_cell
+
+        declared = tomllib.loads(project.read_text(encoding="utf-8"))["project"].get("urls", {}).get("Repository")
+        for notebook in notebooks:
+            if write_install_cell(notebook, declared):
+                console.print(f"wrote the first code cell of {notebook}")
 
 
 @notebook_app.command("picture")

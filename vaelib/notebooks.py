@@ -38,6 +38,22 @@ CLASSIFIED = (
     "label_change_blur",
 )
 
+#: The id of the first code cell, which installs the library where it is missing.
+INSTALL_ID = "install"
+INSTALL = """\
+# On Binder and Colab the library is missing and is installed; elsewhere this does nothing.
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("vaelib") is None:
+{fetch}    checkout = Path("..").resolve().as_uri()
+    %pip install --quiet "vaelib[notebook] @ {{checkout}}\""""
+FETCH = """\
+    if not Path("../pyproject.toml").is_file():
+        !git clone --quiet --depth 1 {repository} vaelib-source
+        %cd -q vaelib-source/book
+"""
+
 #: The same in each committed notebook, whoever ran it.
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": KERNEL},
@@ -178,7 +194,6 @@ def store(source: Path, executed: Path) -> bool:
     notebook, outputs = nbformat.reads(before, as_version=4), nbformat.read(executed, as_version=4)
     if [cell.source for cell in notebook.cells] != [cell.source for cell in outputs.cells]:
         raise NotebookError(f"{executed} was not made from it as it is now, with its default parameters")
-    count = 0
     for cell, result in zip(notebook.cells, outputs.cells, strict=True):
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)
@@ -186,11 +201,7 @@ def store(source: Path, executed: Path) -> bool:
             if PROVENANCE in result.metadata:
                 cell.metadata[PROVENANCE] = result.metadata[PROVENANCE]
             cell.outputs = result.outputs
-            count += bool(cell.source.strip())
-            cell.execution_count = count if cell.source.strip() else None
-            for output in cell.outputs:
-                if output.output_type == "execute_result":
-                    output.execution_count = count
+    _count(notebook)
     notebook.metadata = nbformat.from_dict(METADATA)
     after = nbformat.writes(notebook) + "\n"
     if after == before:
@@ -199,6 +210,38 @@ def store(source: Path, executed: Path) -> bool:
     computed = executed.stat().st_mtime_ns
     os.utime(source, ns=(computed, computed))  # what make compares: storing outputs makes nothing out of date
     return True
+
+
+def _count(notebook: NotebookNode) -> None:
+    """Number the code cells that are not empty, and their results, from top to bottom."""
+    count = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            count += bool(cell.source.strip())
+            cell.execution_count = count if cell.source.strip() else None
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = count
+
+
+def install_source(repository: str | None) -> str:
+    """The source of the first code cell; with the address of a repository it also works outside of a checkout."""
+    return INSTALL.format(fetch=FETCH.format(repository=repository) if repository else "")
+
+
+def write_install_cell(source: Path, repository: str | None) -> bool:
+    """Put the cell that installs the library before all other code of a notebook; whether that changed it."""
+    before = source.read_text(encoding="utf-8")
+    notebook = nbformat.reads(before, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.id != INSTALL_ID]
+    first = next(index for index, cell in enumerate(cells) if cell.cell_type == "code")
+    install = nbformat.v4.new_code_cell(install_source(repository), id=INSTALL_ID, metadata={"tags": ["remove-cell"]})
+    notebook.cells = [*cells[:first], install, *cells[first:]]
+    _count(notebook)
+    after = nbformat.writes(notebook) + "\n"
+    if after != before:
+        source.write_text(after, encoding="utf-8")
+    return after != before
 
 
 def picture(notebook: Path, figure: str) -> bytes:

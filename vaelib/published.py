@@ -65,7 +65,7 @@ def origin(profile: str, seeds: Sequence[int]) -> dict[str, Any]:
         "profile": profile,
         "dataset": data.load(profile).dataset,
         "seeds": list(seeds),
-        "commit": _commit(),
+        "commit": commit(),
         "versions": versions(),
         "depends": depends(profile, seeds),
     }
@@ -207,7 +207,7 @@ def _seconds(profile: str, seeds: Sequence[int], cache: Path | str | None) -> fl
     return sum(place.read()[0]["seconds"] for place in places if place.exists())
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit of the checkout, marked where it was changed; 'unknown' outside of one."""
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"]
     try:

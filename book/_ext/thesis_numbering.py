@@ -63,8 +63,8 @@ def renumber(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 def unnumber_equations(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """A labelled equation on a page without numbers shows none, rather than ()."""
-    if docname not in app.env.toc_secnumbers:
-        for equation in doctree.findall(nodes.math_block):
+    for equation in doctree.findall(nodes.math_block):
+        if equation.get("docname", docname) not in app.env.toc_secnumbers:  # on a single page, that of its own page
             equation["number"] = None
 
 

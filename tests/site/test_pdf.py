@@ -7,7 +7,7 @@ from playwright.sync_api import Browser
 from pypdf import PdfReader
 from visits import PAGES, SITE
 
-PDF = SITE / "chapter.pdf"
+PDF = SITE / "variational-autoencoders.pdf"
 BEGINNING = """captions => captions.map(caption => {
     const [number, text] = [".caption-number", ".caption-text"].map(part => caption.querySelector(part));
     const first = text.firstChild;
