@@ -62,5 +62,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the transform, the writer of sources and what is done to a written page."""
     app.add_node(nodes.citation, override=True, html=(visit_citation, depart_citation))
     app.add_post_transform(DistinctProofs)
-    app.connect("html-page-context", fetch_pictures_late)
+    app.connect("html-page-context", fetch_pictures_late, priority=400)  # before previews copy them, at 450
     return {"version": "1.0", "parallel_read_safe": True, "parallel_write_safe": True}
