@@ -9,7 +9,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "book" / "_static"
 SETTINGS = yaml.safe_load((ROOT / "_config.yml").read_text())["sphinx"]["config"]
-SCRIPTS = [*SETTINGS["tippy_js"], *(name for name, _ in SETTINGS["html_js_files"])]
+SCRIPTS = [*SETTINGS["tippy_js"], *(file if isinstance(file, str) else file[0] for file in SETTINGS["html_js_files"])]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
