@@ -20,7 +20,9 @@ def built(tmp_path, monkeypatch):
     """Build a page with one figure for each of these models, and one that does not say; its HTML and the warnings."""
     monkeypatch.syspath_prepend(str(EXTENSIONS))
 
-    def build(*models, entries=("simple-d2", "floor-0.1-grey", "a", "b", "c"), tags=(), caption=True, printed=""):
+    def build(
+        *models, entries=("simple-d2", "floor-0.1-grey", "a", "b", "c"), tags=(), caption=True, printed="", stored=""
+    ):
         cells = [nbformat.v4.new_markdown_cell("# Page\n")]
         for index, used in enumerate([*models, None]):
             cell = nbformat.v4.new_code_cell("draw()", metadata={"tags": list(tags)})
@@ -28,6 +30,8 @@ def built(tmp_path, monkeypatch):
                 figure = {"name": f"fig-{index}", "caption": f"Caption {index}."}
                 cell.metadata["mystnb"] = {"figure": figure, "image": {"alt": "dot"}}
             cell.outputs = [nbformat.v4.new_output("execute_result", {"image/png": DOT}, execution_count=1)]
+            if stored:
+                cell.metadata["measured_by"] = stored
             if printed:
                 cell.outputs.insert(0, nbformat.v4.new_output("stream", text=printed))
             if used is not None:
@@ -152,3 +156,9 @@ def test_that_models_were_found_is_said_once(more, shown, built):
     figure, other = html.split("Caption 0.")
     assert ("seed 4): loaded" in figure) == shown
     assert "seed 4): loaded" in other, "the cell that does not say what it used keeps what it printed"
+
+
+def test_what_was_measured_before_the_build_says_by_what(built):
+    (line, _), _, warnings = built({}, stored="make bench")
+    assert "Measured by make bench, stored with the text · code" in text(line)
+    assert "profile" not in text(line) and not warnings

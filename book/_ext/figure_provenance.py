@@ -43,11 +43,13 @@ class FigureProvenance(SphinxPostTransform):
     def run(self, **kwargs: object) -> None:
         """Look at each cell with such metadata."""
         for cell in self.document.findall(nodes.container):
-            provenance = cell.get("cell_metadata", {}).get("vaelib")
+            metadata = cell.get("cell_metadata", {})
+            provenance = metadata.get("vaelib")
             if provenance:
                 figure = next(cell.findall(nodes.figure), None)
                 name = figure["ids"][0] if figure and figure["ids"] else f"cell-{cell['cell_index']}"
-                legend = self.legend(provenance, self.code_anchor(cell, f"code-{name}"))
+                anchor = self.code_anchor(cell, f"code-{name}")
+                legend = self.legend(provenance, anchor, stored=metadata.get("measured_by", ""))
                 if figure:
                     figure += nodes.legend("", *legend)
                 else:
@@ -72,15 +74,18 @@ class FigureProvenance(SphinxPostTransform):
                 return anchor
         return ""
 
-    def legend(self, provenance: dict, anchor: str) -> list[nodes.Node]:
-        """The line, and the box if there are many models."""
+    def legend(self, provenance: dict, anchor: str, *, stored: str = "") -> list[nodes.Node]:
+        """The line, and the box if there are many models; `stored` is the command that measured what the cell reads."""
         groups: dict[tuple[str, str], list[str]] = {}
         for profile, models in provenance["models"].items():
             for name, seeds in models.items():
                 groups.setdefault((profile, seeds), []).append(name)
         names = sorted({name for group in groups.values() for name in group}, key=_natural)
         many = len(names) > NAMED_IN_LINE
-        items = list(self.how(groups, names, provenance["parameters"], many=many))
+        if stored:
+            items = [[nodes.Text("Measured by "), nodes.literal("", stored), nodes.Text(", stored with the text")]]
+        else:
+            items = list(self.how(groups, names, provenance["parameters"], many=many))
         if anchor:
             items.append([nodes.reference("", "code", refid=anchor, internal=True)])
         if names:
