@@ -82,9 +82,9 @@ def test_the_line_names_models_profile_and_seeds(built):
     )
     assert [text(caption) for caption in captions] == [
         "Caption 0. Computed by simple-d2 · profile quick · seed 0 · code · configuration",
-        "Caption 1. Computed by floor-0.1-grey, simple-d2 · profile quick · seeds 0 to 2 · code · configurations",
+        "Caption 1. Computed by floor-0.1-grey, simple-d2 · profile quick · seeds 0 to 2 · code · all configurations",
         "Caption 2. Computed by floor-0.1-grey (seed 0), simple-d2 (seeds 0 to 2, 7) · profile full · code · "
-        "configurations",
+        "all configurations",
         "Caption 3. Computed by no model · profile quick · seed 4 · code",
         "Caption 4.",
     ]
@@ -95,7 +95,7 @@ def test_the_line_names_models_profile_and_seeds(built):
 def test_many_models_are_counted_in_the_line_and_named_in_a_closed_box(built):
     (caption, _), *_ = built({"quick": dict.fromkeys(["simple-d2", "a", "b", "c"], "0") | {"floor-0.1-grey": "1-2"}})
     line, box = re.fullmatch(r"(.*)(<details.*</details>).*", caption, re.DOTALL).groups()
-    assert text(line) == "Caption 0. Computed by 5 models · profile quick · seeds 0 to 2 · code · configurations"
+    assert text(line) == "Caption 0. Computed by 5 models · profile quick · seeds 0 to 2 · code · all configurations"
     assert 'details class="figure-provenance">' in box
     assert text(box) == (
         "The 5 models Profile quick, seed 0: a, b, c, simple-d2 Profile quick, seeds 1 to 2: floor-0.1-grey"
@@ -109,7 +109,7 @@ def test_each_name_links_to_the_entry_of_the_model(built, tmp_path):
         anchor = make_id(f"model-{name}")
         assert f'href="models.html#{anchor}">{name}</a>' in caption
         assert f'id="{anchor}"' in models
-    assert 'href="models.html">configurations</a>' in caption
+    assert 'href="models.html">all configurations</a>' in caption
 
 
 @pytest.mark.parametrize("tags", [(), ("hide-input",)])

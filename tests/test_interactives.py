@@ -1,5 +1,6 @@
 import base64
 import json
+import math
 import re
 
 import numpy as np
@@ -92,11 +93,43 @@ def test_the_dial_divides_the_variance_of_the_images(digits):
     variance = digits.images.var(dim=0).sum()
     with torch.no_grad():
         means = vae.likelihood(vae.posterior(digits.images).mean).mean
-    assert autoencoder["explained"] == pytest.approx((means.var(dim=0).sum() / variance).item(), rel=1e-5)
-    assert half["explained"] > autoencoder["explained"]  # draws of z spread further than their means
+        prior = vae.likelihood(torch.randn(20_000, 20)).mean
+    assert autoencoder["explained"][0] == pytest.approx((means.var(dim=0).sum() / variance).item(), rel=1e-5)
+    assert half["explained"][0] > autoencoder["explained"][0]  # draws of z spread further than their means
+    for setting in (autoencoder, half):
+        assert setting["explained"][1] == pytest.approx((prior.var(dim=0).sum() / variance).item(), rel=0.1)
     assert dial.data["noise"] == pytest.approx(784 / variance.item())
     assert autoencoder["means"] == half["means"]  # one decoder, the same codes
     assert half["note"] == "a note" and half["codes"]["shape"] == [2, 30]
+
+
+def test_the_plane_of_the_dial_is_the_one_that_holds_most_and_keeps_its_bearings(digits):
+    vae = _vae(5, _fixed)
+    dial = variance_dial([Setting(None, vae), Setting(None, vae)], digits, codes=60)
+    first, second = (unpack(setting["codes"]) for setting in dial.data["settings"])
+    torch.testing.assert_close(first, second, atol=5e-3, rtol=0)
+    with torch.no_grad():
+        z = vae.posterior(digits.images).mean.double()
+    spectrum = torch.linalg.eigvalsh(z.T.cov()).flip(0)
+    setting = dial.data["settings"][1]
+    assert setting["shown"] == pytest.approx((spectrum[:2].sum() / spectrum.sum()).item(), rel=1e-4)
+    assert torch.linalg.eigvalsh(second.cov()).flip(0).tolist() == pytest.approx(spectrum[:2].tolist(), rel=1e-2)
+
+
+def test_codes_that_follow_the_prior_lie_in_its_ball_and_others_do_not(digits):
+    vae = _vae(20, _fixed)
+    with torch.no_grad():
+        for part, value in ((vae.encoder.mu, 0.0), (vae.encoder.sigma, math.log(math.e - 1))):  # q(z|x) = N(0, I)
+            part.weight.zero_()
+            part.bias.fill_(value)
+    many = Digits(digits.images.repeat(50, 1), digits.labels.repeat(50))
+    with seeded(0):
+        (prior,) = variance_dial([Setting(1.0, vae)], many).data["settings"]
+    assert prior["inside"] == pytest.approx(0.99, abs=0.01)
+    with torch.no_grad():
+        vae.encoder.mu.bias.fill_(3.0)
+    (far,) = variance_dial([Setting(1.0, vae)], many).data["settings"]
+    assert far["inside"] < 0.01
 
 
 def test_alpha_moves_along_the_quantile_images_of_one_seed():

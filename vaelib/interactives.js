@@ -27,12 +27,15 @@
     table { border-collapse: collapse; }
     th, td { padding: 0.1rem 0.9rem 0.1rem 0; text-align: left; font-weight: 400; vertical-align: top; }
     td { font-variant-numeric: tabular-nums; }
+    .bars + table { margin: 0.3rem 0; }
     .bars { position: relative; height: 1.5rem; width: 18rem; max-width: 100%; display: flex; overflow: hidden;
       border: 1px solid currentColor; }
-    .bars i { display: block; height: 100%; }
+    .bars i { display: block; height: 100%; flex: none; }
     .bars i:nth-child(1) { background: #3f90da; }
     .bars i:nth-child(2) { background: repeating-linear-gradient(45deg, #ffa90e 0 5px, #a96b00 5px 7px); }
-    .bars b { position: absolute; top: 0; bottom: 0; left: 50%; border-left: 2px dashed currentColor; }`;
+    .bars b { position: absolute; top: 0; bottom: 0; left: 66.7%; border-left: 2px dashed currentColor; }
+    .bars.cut::after { content: "\\25b8"; position: absolute; right: 0; top: 0; bottom: 0; width: 1.4em; background: white;
+      color: black; text-align: center; line-height: 1.5rem; }`;
 
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
@@ -245,7 +248,7 @@
         <label class="wide"><span>z<sub>2</sub></span> <input type="range" data-name="z2" step="any" aria-label="second coordinate of
           the code"></label>
         <p class="caption"><strong>Explore the codes.</strong> Point at the plane, or move the two sliders: the mean
-        image &mu;<sub>x</sub>(z) of the code z is decoded as you go. Dots are codes of test images, z drawn from
+        image &mu;<sub>x</sub>(z) of the code z is decoded as you go. A click keeps the code, also for another model. Dots are codes of test images, z drawn from
         q(z&nbsp;|&nbsp;x), coloured by digit; the dotted circles hold 50&nbsp;% and 99&nbsp;% of the prior.
         <span data-name="error"></span></p>`;
     }
@@ -253,50 +256,62 @@
     prepare() {
       this.models = this.data.models.map((m) => ({ ...m, codes: unpack(m.codes), decode: decoder(m.decoder) }));
       const canvas = this.find("plane");
-      const point = (event) => {
+      this.z = this.kept = [0, 0];
+      const at = (event) => {
         const box = canvas.getBoundingClientRect();
-        const [z1, z2] = canvas.toPlane((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
-        this.find("z1").value = z1;
-        this.find("z2").value = z2;
+        return canvas.toPlane((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+      };
+      const move = (z) => {
+        this.z = z;
         this.draw();
       };
-      canvas.addEventListener("pointermove", point);
-      canvas.addEventListener("pointerdown", point);
+      canvas.addEventListener("pointermove", (event) => move(at(event)));
+      canvas.addEventListener("pointerdown", (event) => move(this.kept = at(event)));
+      canvas.addEventListener("pointerleave", () => move(this.kept));
+      for (const name of ["z1", "z2"]) {
+        this.find(name).addEventListener("input", () => {
+          this.z = this.kept = [Number(this.find("z1").value), Number(this.find("z2").value)];
+        });
+      }
     }
 
     draw() {
       const model = this.models[this.chosen("model")];
-      const sliders = [this.find("z1"), this.find("z2")];
-      if (model !== this.shown) {
-        const z = this.shown ? sliders.map((slider) => Number(slider.value)) : [0, 0];
-        sliders.forEach((slider, i) => {
-          Object.assign(slider, { min: -model.limit, max: model.limit, step: model.limit / 100 });
-          slider.value = z[i];
-        });
-        this.shown = model;
-      }
-      const z = sliders.map((slider) => Number(slider.value));
+      const z = this.z.map((part) => Math.min(Math.max(part, -model.limit), model.limit));
+      ["z1", "z2"].forEach((name, i) => {
+        const slider = this.find(name);
+        Object.assign(slider, { min: -model.limit, max: model.limit, step: model.limit / 100 });
+        slider.value = z[i];
+        slider.setAttribute("aria-valuetext", number(z[i]));
+      });
       tile(this.find("picture"), model.decode(z), 1);
       plane(this.find("plane"), model, this.data, this.ink, `Codes of test images by digit, ${model.label}`, z);
       const mass = 1 - Math.exp(-(z[0] ** 2 + z[1] ** 2) / 2);
       const nearer = mass > 0.9995 ? "more than 99.9 %" : share(mass);
       this.find("text").textContent = `z = (${number(z[0])}, ${number(z[1])}); ${nearer} of the prior is nearer to 0`;
-      const [mean, largest] = model.error;
-      this.find("error").textContent = `The decoder is rounded to fit the page: over this window a pixel is off by `
-        + `${number(mean)} of 255 grey levels on average, by ${number(largest, 1)} at most.`;
+      const { mean, largest, codes } = model.error;
+      this.find("error").textContent = `The decoder is rounded to fit the page: at ${codes} codes of this window a pixel `
+        + `is off by ${number(mean)} of 255 grey levels on average, by ${number(largest, 1)} at most.`;
     }
   }
 
   class VarianceDial extends Interactive {
     markup() {
-      const last = this.data.settings.length - 1;
+      const { settings } = this.data;
+      const bar = (name, title) => `<tr><th scope="row">${title}</th><td data-name="${name}-explained"></td>
+        <td data-name="${name}-noise"></td><td data-name="${name}-total"></td></tr>
+        <tr><td colspan="4"><div class="bars" data-name="${name}-bar" aria-hidden="true"><i></i><i></i><b></b></div></td></tr>`;
       return `${this.radios("reading", "Read the setting as",
-        ["a weight &beta;, with &sigma;<sub>x</sub> = 1", "a deviation &sigma;<sub>x</sub> = &radic;&beta;, with weight 1"])}
-        <label class="wide">autoencoder <input type="range" data-name="dial" min="0" max="${last}" step="1"
-          value="${Math.round(last / 2)}" aria-label="setting of the dial, from autoencoder to collapse"> collapse</label>
+        ["a deviation &sigma;<sub>x</sub> = &radic;&beta;, with weight 1", "a weight &beta;, with &sigma;<sub>x</sub> = 1"])}
+        <label class="wide">autoencoder <input type="range" data-name="dial" min="0" max="${settings.length - 1}" step="1"
+          value="${settings.findIndex((s) => s.beta >= 0.01)}" aria-label="setting of the dial, from autoencoder to
+          collapse"> collapse</label>
         <p><output data-name="text" aria-live="polite"></output></p>
         <div class="row">
-          <div><canvas data-name="plane" role="img" style="width: 300px"></canvas></div>
+          <div>
+            <canvas data-name="plane" role="img" style="width: 300px"></canvas>
+            <p style="max-width: 300px" data-name="spread"></p>
+          </div>
           <div>
             <p>Test images, and their reconstructions</p>
             <canvas data-picture data-name="reconstructions" role="img" style="width: 320px"
@@ -307,18 +322,21 @@
             <p>Ancestral samples</p>
             <canvas data-picture data-name="samples" role="img" style="width: 320px"
               aria-label="The same mean images with the noise of the observation"></canvas>
-            <p>Variance, as a share of that of the images</p>
-            <div class="bars" aria-hidden="true"><i></i><i></i><b></b></div>
-            <table>
-              <tr><th scope="row">explained by the code</th><td data-name="explained"></td></tr>
-              <tr><th scope="row">noise of the observation</th><td data-name="noise"></td></tr>
-            </table>
           </div>
         </div>
-        <p class="caption"><strong>Turn the dial.</strong> Models with d&nbsp;=&nbsp;20, from a plain autoencoder to
-        collapse. On the left are codes of test images on their two main axes, with the circles that hold 50&nbsp;% and
-        99&nbsp;% of the prior; the samples share their codes z throughout. The dashed line in the bar is the variance
-        of the test images; a model whose bar ends there agrees with them.</p>`;
+        <table>
+          <tr><th>variance, over that of the images</th><th scope="col">explained by the code</th><th scope="col">noise</th>
+            <th scope="col">total</th></tr>
+          ${bar("posterior", "at codes of test images")}
+          ${bar("prior", "at codes from the prior")}
+        </table>
+        <p class="caption"><strong>Turn the dial.</strong> Ten models with d&nbsp;=&nbsp;20, from a plain autoencoder to
+        collapse. Both readings show the same networks, since the two objectives have the same maxima; what differs is the
+        noise that the model claims. The plane is that of the two main axes of the codes of test images; its circles hold
+        50&nbsp;% and 99&nbsp;% of the prior as seen along two axes. The samples share their codes z throughout, and
+        values outside [0,&nbsp;1] are cut. In the bars blue is explained and hatched is noise; the dashed line is the
+        variance of the test images, and a bar with an arrow goes on. A bar that ends at the line has the right total,
+        which does not make its parts right.</p>`;
     }
 
     prepare() {
@@ -333,22 +351,32 @@
 
     draw() {
       const setting = this.settings[Number(this.find("dial").value)];
-      const other = this.chosen("reading") === 1;
-      const sigma = setting.beta === null ? null : other ? Math.sqrt(setting.beta) : 1;
+      const asWeight = this.chosen("reading") === 1;
+      const { beta } = setting;
+      const sigma = beta === null || (beta === 0 && !asWeight) ? null : asWeight ? 1 : Math.sqrt(beta);
       const noise = sigma === null ? 0 : this.data.noise * sigma ** 2;
-      plane(this.find("plane"), setting, this.data, this.ink, `Codes of test images by digit, setting ${this.find("dial").value}`);
       tile(this.find("reconstructions"), setting.reconstructions, 10);
       tile(this.find("means"), setting.means, 10);
       tile(this.find("samples"), setting.means.map((mu, i) => mu + (sigma ?? 0) * this.noise[i]), 10);
       this.find("samples").style.opacity = sigma === null ? 0.25 : 1;
-      const reading = sigma === null ? "A plain autoencoder: no likelihood, so there is nothing to draw x from"
-        : other ? `\u03c3\u2093 = ${Number(sigma.toPrecision(2))}, weight 1` : `\u03b2 = ${setting.beta}, \u03c3\u2093 = 1`;
-      this.find("text").textContent = `${reading}. ${setting.note}`;
-      this.find("explained").textContent = share(setting.explained);
-      this.find("noise").textContent = sigma === null ? "none" : share(noise);
-      const [first, second] = this.shadowRoot.querySelectorAll(".bars i");
-      first.style.width = `${50 * Math.min(setting.explained, 2)}%`;
-      second.style.width = `${50 * Math.min(noise, 2 - Math.min(setting.explained, 2))}%`;
+      const reading = beta === null ? "A plain autoencoder: no likelihood, so there is nothing to draw x from"
+        : sigma === null ? "The limit \u03c3\u2093 \u2192 0: no density is left to draw x from"
+        : asWeight ? `\u03b2 = ${beta}, \u03c3\u2093 = 1` : `\u03c3\u2093 = ${Number(sigma.toPrecision(2))}, weight 1`;
+      const text = `${reading}. ${setting.note}`;
+      this.find("text").textContent = text;
+      this.find("dial").setAttribute("aria-valuetext", text);
+      plane(this.find("plane"), setting, this.data, this.ink, `Codes of test images by digit. ${reading}`);
+      this.find("spread").textContent = `The plane holds ${share(setting.shown)} of the variance of the codes. `
+        + `${share(setting.inside)} of them lie in the ball that holds 99 % of the prior, all 20 dimensions counted.`;
+      ["posterior", "prior"].forEach((name, i) => {
+        const explained = setting.explained[i];
+        this.find(`${name}-explained`).textContent = share(explained);
+        this.find(`${name}-noise`).textContent = sigma === null ? "none" : share(noise);
+        this.find(`${name}-total`).textContent = share(explained + noise);
+        const bar = this.find(`${name}-bar`); // 100 % of its width are 150 % of the variance
+        bar.classList.toggle("cut", explained + noise > 1.5);
+        [explained, noise].forEach((part, j) => { bar.children[j].style.width = `${(100 / 1.5) * Math.min(part, 1.5)}%`; });
+      });
     }
   }
 

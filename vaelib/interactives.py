@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.linalg import orthogonal_procrustes
+from scipy.stats import chi2
 from torch import Tensor, nn
 
 from vaelib.data import Digits
-from vaelib.plots import DIGIT_COLOURS, prior_radii
+from vaelib.plots import DIGIT_COLOURS, PRIOR_MASS, prior_radii
 from vaelib.sampling import reconstructions, sampled_codes
 from vaelib.vae import VAE
 
@@ -132,7 +134,11 @@ def latent_explorer(models: Mapping[str, VAE], digits: Digits, *, codes: int = 6
                 "limit": limit,
                 "codes": pack(z.T),
                 "decoder": decoder._asdict(),
-                "error": [round(error.mean().item(), 2), round(error.max().item(), 1)],
+                "error": {
+                    "mean": round(error.mean().item(), 2),
+                    "largest": round(error.max().item(), 1),
+                    "codes": len(error),
+                },
             }
         )
     return Interactive(
@@ -154,29 +160,39 @@ class Setting(NamedTuple):
 def variance_dial(settings: Sequence[Setting], digits: Digits, *, codes: int = 400, samples: int = 10) -> Interactive:
     r"""From an autoencoder to collapse: codes, reconstructions, samples and variance budget of each setting.
 
-    Codes are drawn from q(z|x) (an autoencoder's are :math:`\mu_z(x)`) and shown on their first two principal axes;
-    `samples` means are decoded from the same draws of N(0, I) throughout. The page adds the noise of the observation,
-    :math:`\sigma_x = 1`, or :math:`\sqrt\beta` in the other reading. Variances are shares of that of the images:
-    explained is :math:`\sum_j \mathrm{Var}\,\mu_{x,j}(z)` over their codes, noise :math:`m \sigma_x^2`.
+    Codes are drawn from q(z|x) (an autoencoder's are :math:`\mu_z(x)`) and shown on the plane of their first two
+    principal axes, turned to fit that of the setting before; `inside` is the share of them in the ball that holds 99 %
+    of the prior. `samples` means are decoded from the same draws of N(0, I) throughout. The page adds the noise of the
+    observation, :math:`\sigma_x = 1`, or :math:`\sqrt\beta` in the other reading. Variances are shares of that of the
+    images: explained is :math:`\sum_j \mathrm{Var}\,\mu_{x,j}(z)`, over the codes and over as many draws of the prior,
+    noise :math:`m \sigma_x^2`.
     """
-    examples, pixels = digits.one_of_each().images, digits.images.shape[1]
+    examples, (n, pixels) = digits.one_of_each().images, digits.images.shape
     variance = digits.images.var(dim=0).sum().item()
-    prior = torch.randn(samples, settings[0].vae.latent_dim)
-    entries = []
+    prior = torch.randn(n, settings[0].vae.latent_dim)
+    entries: list[dict[str, Any]] = []
+    before: Tensor | None = None
     for setting in settings:
         qz_x = setting.vae.posterior(digits.images)
         z = qz_x.mean if setting.beta is None else qz_x.sample()
         axes = torch.linalg.svd(z - z.mean(dim=0), full_matrices=False).Vh[:2]
-        plane = z[:codes] @ axes.T
+        plane = z @ axes.T
+        if before is not None:
+            turn = orthogonal_procrustes(plane.numpy(), before.numpy())[0]
+            plane = plane @ torch.from_numpy(turn)
+        before = plane
+        means = [setting.vae.likelihood(code).mean for code in (z, prior)]
         entries.append(
             {
                 "beta": setting.beta,
                 "note": setting.note,
-                "limit": _limit(plane),
-                "codes": pack(plane.T),
+                "limit": _limit(plane[:codes]),
+                "codes": pack(plane[:codes].T),
+                "shown": (plane.var(dim=0).sum() / z.var(dim=0).sum()).item(),
+                "inside": (z.square().sum(dim=1) < chi2.ppf(PRIOR_MASS[-1], z.shape[1])).double().mean().item(),
                 "reconstructions": levels(reconstructions(setting.vae, examples)),
-                "means": levels(setting.vae.likelihood(prior).mean),
-                "explained": setting.vae.likelihood(z).mean.var(dim=0).sum().item() / variance,
+                "means": levels(means[1][:samples]),
+                "explained": [mean.var(dim=0).sum().item() / variance for mean in means],
             }
         )
     return Interactive(
@@ -184,7 +200,7 @@ def variance_dial(settings: Sequence[Setting], digits: Digits, *, codes: int = 4
         {
             "settings": entries,
             "examples": levels(examples),
-            "noise": pixels / variance,  # of sigma = 1, as a share of the variance of the data
+            "noise": pixels / variance,  # of sigma = 1, as a share of the variance of the images
             **_digits(digits.labels[:codes]),
         },
         "Here a slider leads from an autoencoder to collapse; that needs JavaScript.",

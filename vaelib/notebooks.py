@@ -48,10 +48,15 @@ from pathlib import Path
 if find_spec("vaelib") is None:
 {fetch}    checkout = Path("..").resolve().as_uri()
     %pip install --quiet "vaelib[notebook] @ {{checkout}}\""""
+#: What stands there where the address of the repository is known, and where it is not.
 FETCH = """\
     if not Path("../pyproject.toml").is_file():
         !git clone --quiet --depth 1 {repository} vaelib-source
         %cd -q vaelib-source/book
+"""
+ASK = """\
+    if not Path("../pyproject.toml").is_file():
+        raise FileNotFoundError("the library is missing: open this notebook in the folder book/ of its repository")
 """
 
 #: The same in each committed notebook, whoever ran it.
@@ -226,7 +231,7 @@ def _count(notebook: NotebookNode) -> None:
 
 def install_source(repository: str | None) -> str:
     """The source of the first code cell; with the address of a repository it also works outside of a checkout."""
-    return INSTALL.format(fetch=FETCH.format(repository=repository) if repository else "")
+    return INSTALL.format(fetch=FETCH.format(repository=repository) if repository else ASK)
 
 
 def write_install_cell(source: Path, repository: str | None) -> bool:

@@ -88,9 +88,10 @@ class FigureProvenance(SphinxPostTransform):
             items = list(self.how(groups, names, provenance["parameters"], many=many))
         if anchor:
             items.append([nodes.reference("", "code", refid=anchor, internal=True)])
-        if names:
-            text = "configuration" if len(names) == 1 else "configurations"
-            items.append([self.link(f"model-{names[0]}" if len(names) == 1 else "", text)])
+        if len(names) == 1:
+            items.append([self.link(f"model-{names[0]}", "configuration")])
+        elif names:
+            items.append([self.link("", "all configurations")])
         legend: list[nodes.Node] = [nodes.paragraph("", "", *_joined(items, " · "), classes=["figure-provenance"])]
         if many:
             box = MoreModels(prompt=f"The {len(names)} models")

@@ -139,13 +139,26 @@ def test_the_dial_adds_noise_of_the_deviation_that_it_names(browser):
             dial.locator("input[type=range]").evaluate(SET, position)
             for reading in (0, 1):
                 dial.locator("input[type=radio]").nth(reading).check(force=True)
-                sigma = 0 if setting["beta"] is None else setting["beta"] ** 0.5 if reading else 1
+                sigma = 0 if setting["beta"] is None else 1 if reading else setting["beta"] ** 0.5
                 noise = (shown(samples) - shown(means)) / 255
                 inside = (shown(means) > 100) & (shown(means) < 155)  # where little of a small noise is cut off
                 if sigma < 0.1 and inside.sum() > 100:
                     assert noise[inside].double().std().item() == pytest.approx(sigma, abs=0.1 * sigma + 0.003)
                 if sigma == 1:
                     assert (noise.abs() > 0.1).float().mean() > 0.5
+
+
+def test_a_clicked_code_is_kept_on_the_way_to_another_model(browser):
+    with opened(browser, "book/5_4_issues.html") as visit:
+        explorer = visit.look().locator("latent-explorer")
+        canvas = explorer.locator("canvas[data-input]")
+        canvas.click(position={"x": 180, "y": 90})
+        sliders = explorer.locator("input[type=range]").all()
+        kept = [slider.input_value() for slider in sliders]
+        canvas.hover(position={"x": 60, "y": 200})
+        assert [slider.input_value() for slider in sliders] != kept
+        explorer.locator("input[type=radio]").nth(2).hover()
+        assert [slider.input_value() for slider in sliders] == kept
 
 
 @with_interactives
