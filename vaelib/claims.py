@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import nan
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 
 from vaelib.catalogue import claim_seeds, find_vae
@@ -125,7 +126,7 @@ class Finding:
     @property
     def spread(self) -> float:
         """Standard deviation over seeds, 0 for a single one."""
-        return stdev(self.values) if len(self.values) > 1 else 0.0
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0  # statistics.stdev fails on nan
 
 
 @dataclass(frozen=True, kw_only=True)
