@@ -168,7 +168,7 @@ test: ## unit tests, and the committed notebooks against fresh runs (profile qui
 	@$(BIN)/python -m pytest $(TEST_JOBS) --nbval-lax --nbval-current-env --nbval-cell-timeout $(TIMEOUT) tests book
 
 # SITE=... tests another site than _build/html, CHROMIUM=... in another browser than the one that is found.
-test-site: $(ENV) ## the built site in Chromium: every page, light and dark, 1280 and 375 px (a minute; needs `make book`)
+test-site: $(ENV) ## the built site in Chromium: every page, light and dark, 1280 and 375 px (two minutes; needs `make book`)
 	@BOOK_HTML=$(abspath $(or $(SITE),_build/html)) $(BIN)/python -m pytest $(SITE_JOBS) tests/site
 
 browser: $(ENV) ## install the Chromium that comes with playwright, where the system has none
