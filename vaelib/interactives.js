@@ -198,6 +198,8 @@
   const number = (value, digits = 2) => value.toFixed(digits).replace("-", "\u2212");
   const share = (value) => `${number(100 * value, value < 0.1 && value > 0 ? 1 : 0)} %`;
 
+  const masses = (values) => values.map(share).join(" and ").replaceAll(" %", "&nbsp;%");
+
   class Interactive extends HTMLElement {
     connectedCallback() {
       if (this.shadowRoot) return;
@@ -249,7 +251,7 @@
           the code"></label>
         <p class="caption"><strong>Explore the codes.</strong> Point at the plane, or move the two sliders: the mean
         image &mu;<sub>x</sub>(z) of the code z is decoded as you go. A click keeps the code, also for another model. Dots are codes of test images, z drawn from
-        q(z&nbsp;|&nbsp;x), coloured by digit; the dotted circles hold 50&nbsp;% and 99&nbsp;% of the prior.
+        q(z&nbsp;|&nbsp;x), coloured by digit; the dotted circles hold ${masses(this.data.mass)} of the prior.
         <span data-name="error"></span></p>`;
     }
 
@@ -297,7 +299,7 @@
 
   class VarianceDial extends Interactive {
     markup() {
-      const { settings } = this.data;
+      const { settings, dimensions } = this.data;
       const bar = (name, title) => `<tr><th scope="row">${title}</th><td data-name="${name}-explained"></td>
         <td data-name="${name}-noise"></td><td data-name="${name}-total"></td></tr>
         <tr><td colspan="4"><div class="bars" data-name="${name}-bar" aria-hidden="true"><i></i><i></i><b></b></div></td></tr>`;
@@ -315,10 +317,10 @@
           <div>
             <p>Test images, and their reconstructions</p>
             <canvas data-picture data-name="reconstructions" role="img" style="width: 320px"
-              aria-label="Ten test images above their reconstructions"></canvas>
+              aria-label="Test images above their reconstructions"></canvas>
             <p>Deterministic samples</p>
             <canvas data-picture data-name="means" role="img" style="width: 320px"
-              aria-label="Mean images of ten codes from the prior"></canvas>
+              aria-label="Mean images of codes from the prior"></canvas>
             <p>Ancestral samples</p>
             <canvas data-picture data-name="samples" role="img" style="width: 320px"
               aria-label="The same mean images with the noise of the observation"></canvas>
@@ -330,10 +332,10 @@
           ${bar("posterior", "at codes of test images")}
           ${bar("prior", "at codes from the prior")}
         </table>
-        <p class="caption"><strong>Turn the dial.</strong> Ten models with d&nbsp;=&nbsp;20, from a plain autoencoder to
+        <p class="caption"><strong>Turn the dial.</strong> ${settings.length} models with d&nbsp;=&nbsp;${dimensions}, from a plain autoencoder to
         collapse. Both readings show the same networks, since the two objectives have the same maxima; what differs is the
         noise that the model claims. The plane is that of the two main axes of the codes of test images; its circles hold
-        50&nbsp;% and 99&nbsp;% of the prior as seen along two axes. The samples share their codes z throughout, and
+        ${masses(this.data.mass)} of the prior as seen along two axes. The samples share their codes z throughout, and
         values outside [0,&nbsp;1] are cut. In the bars blue is explained and hatched is noise; the dashed line is the
         variance of the test images, and a bar with an arrow goes on. A bar that ends at the line has the right total,
         which does not make its parts right.</p>`;
@@ -367,7 +369,8 @@
       this.find("dial").setAttribute("aria-valuetext", text);
       plane(this.find("plane"), setting, this.data, this.ink, `Codes of test images by digit. ${reading}`);
       this.find("spread").textContent = `The plane holds ${share(setting.shown)} of the variance of the codes. `
-        + `${share(setting.inside)} of them lie in the ball that holds 99 % of the prior, all 20 dimensions counted.`;
+        + `${share(setting.inside)} of them lie in the ball that holds ${share(this.data.mass.at(-1))} of the prior, all `
+        + `${this.data.dimensions} dimensions counted.`;
       ["posterior", "prior"].forEach((name, i) => {
         const explained = setting.explained[i];
         this.find(`${name}-explained`).textContent = share(explained);
@@ -386,9 +389,9 @@
           aria-label="alpha"></label>
         <p><output data-name="text" aria-live="polite"></output></p>
         <canvas data-picture data-name="picture" role="img" style="width: 320px"
-          aria-label="Sixteen images, each pixel at the same quantile of its distribution"></canvas>
+          aria-label="Images, each pixel at the same quantile of its distribution"></canvas>
         <p class="caption"><strong>Move every pixel at once.</strong> &mu;<sub>x</sub>(z) +
-        &alpha;&nbsp;&sigma;<sub>x</sub>(z) for sixteen codes z from the prior; values outside [0,&nbsp;1] are cut.</p>`;
+        &alpha;&nbsp;&sigma;<sub>x</sub>(z) for ${this.data.means.shape[0]} codes z from the prior; values outside [0,&nbsp;1] are cut.</p>`;
     }
 
     prepare() {

@@ -201,6 +201,7 @@ def variance_dial(settings: Sequence[Setting], digits: Digits, *, codes: int = 4
             "settings": entries,
             "examples": levels(examples),
             "noise": pixels / variance,  # of sigma = 1, as a share of the variance of the images
+            "dimensions": prior.shape[1],
             **_digits(digits.labels[:codes]),
         },
         "Here a slider leads from an autoencoder to collapse; that needs JavaScript.",
@@ -226,7 +227,8 @@ def levels(images: Tensor) -> str:
 
 
 def _digits(labels: Tensor) -> dict[str, Any]:
-    return {"labels": labels.tolist(), "colours": DIGIT_COLOURS, "radii": [round(r, 4) for r in prior_radii()]}
+    radii = [round(radius, 4) for radius in prior_radii()]
+    return {"labels": labels.tolist(), "colours": DIGIT_COLOURS, "radii": radii, "mass": list(PRIOR_MASS)}
 
 
 def _limit(z: Tensor) -> float:

@@ -14,14 +14,12 @@ BEGINNING = """captions => captions.map(caption => {
     return number.textContent + (first?.nodeType === Node.TEXT_NODE ? first.data : "");
 })"""
 CHAPTER = [name for name in PAGES if re.match(r"book/5_\d", name)]
-pytestmark = [
-    pytest.mark.xdist_group("pdf"),
-    pytest.mark.skipif(not PDF.is_file(), reason="this build has no PDF"),
-]
+pytestmark = pytest.mark.xdist_group("pdf")
 
 
 @pytest.fixture(scope="module")
 def pdf() -> PdfReader:
+    assert PDF.is_file(), "this build has no PDF: make pdf"
     return PdfReader(PDF)
 
 
