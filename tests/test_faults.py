@@ -124,6 +124,25 @@ def test_what_was_finished_is_not_lost_when_the_writing_of_its_successor_is_kill
     assert same_bits(fetch(TINY).model, before.model)
 
 
+@pytest.mark.parametrize("done", [0, 1], ids=["before the weights", "between weights and record"])
+def test_a_replacement_that_was_killed_between_its_renames_leaves_nothing_damaged(done, cache):
+    before = fetch(TINY)
+    body = f"""
+        renamed, replace = [], store.Path.replace
+        def rename(file, target):
+            if len(renamed) == {done}:
+                os.kill(os.getpid(), signal.SIGKILL)
+            renamed.append(replace(file, target))
+        store.Path.replace = rename
+        place = entry(TINY)
+        record, weights = place.read()
+        place.write(record, {{name: weight + 1 for name, weight in weights.items()}})
+    """
+    assert subprocess.run(script(body)).returncode == -signal.SIGKILL
+    assert same_bits(fetch(TINY).model, before.model), "neither the old model nor what training gives again"
+    assert not left_over(cache)
+
+
 def test_a_reader_never_sees_half_of_what_another_replaces(cache):
     place = entry(TINY)
     fetch(TINY)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from vaelib.networks import DecoderBody, Encoder, diagonal_normal
+from vaelib.networks import DecoderBody, Encoder, diagonal_normal, softplus
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -29,3 +29,25 @@ def test_the_encoder_sees_each_image_alone():
 
 def test_the_decoder_keeps_the_dimensions_before_the_code():
     assert DecoderBody(latent_dim=2, hidden=5)(torch.randn(4, 7, 2)).shape == (4, 7, 5)
+
+
+def test_softplus_is_that_of_torch_up_to_the_rounding_of_one():
+    x = torch.cat([torch.linspace(-50, 50, 2001), torch.tensor([-1e30, 1e30, -torch.inf, torch.inf, torch.nan])])
+    for dtype in (torch.float32, torch.float64):
+        exact = torch.nn.functional.softplus(x.double(), threshold=100).to(dtype)
+        torch.testing.assert_close(
+            softplus(x.to(dtype)), exact, atol=torch.finfo(dtype).eps, rtol=4 * torch.finfo(dtype).eps, equal_nan=True
+        )
+
+
+def test_softplus_has_the_derivatives_of_its_formula():
+    x = torch.tensor([-30.0, -1.0, 0.0, 0.5, 40.0], requires_grad=True)
+    assert torch.autograd.gradcheck(softplus, x)
+    assert torch.autograd.gradgradcheck(softplus, x)
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(softplus))(x), torch.sigmoid(x))
+
+
+def test_softplus_at_infinity_stops_the_gradient_below_and_lets_it_through_above():
+    x = torch.tensor([-torch.inf, torch.inf], requires_grad=True)
+    (slope,) = torch.autograd.grad(softplus(x).sum(), x)
+    assert slope.tolist() == [0, 1]

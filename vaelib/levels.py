@@ -12,10 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, constraints
-from torch.nn.functional import softplus
 from torch.special import log_ndtr
 
 from vaelib.data import LEVELS
+from vaelib.networks import softplus
 
 #: Half the width of a bin, and the smallest scale of a head: with it 98 % and more of a density fit into one bin.
 HALF_LEVEL = 0.5 / (LEVELS - 1)

@@ -3,9 +3,9 @@ r"""Pixels that are correlated given the code: a covariance of low rank, and ind
 import torch
 from torch import Tensor, nn
 from torch.distributions import LowRankMultivariateNormal
-from torch.nn.functional import softplus
 
 from vaelib.data import DEQUANTISATION_STD
+from vaelib.networks import softplus
 
 #: Largest entry of a column, in units of the pixel's own sigma: a precaution, which keeps the matrix that has to be
 #: inverted well conditioned in float32.

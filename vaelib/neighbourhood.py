@@ -12,9 +12,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
-from torch.nn.functional import pad, relu, softplus
+from torch.nn.functional import pad, relu
 
 from vaelib.levels import SMALLEST_SCALE, DiscretisedLogistic, quantise
+from vaelib.networks import softplus
 from vaelib.seeding import seeded
 from vaelib.structured import SIDE, near, shifted, surroundings, wavefronts, window
 

@@ -1,8 +1,10 @@
 r"""The networks of the chapter: one hidden layer each way, the same for every model."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
-from torch.nn.functional import softplus
 
 HIDDEN = 400
 
@@ -19,7 +21,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Independent:
         """x `[B, pixels]` to a distribution over z `[B, d]`."""
         h = self.body(x)
-        return diagonal_normal(self.mu(h), softplus(self.sigma(h)))
+        return diagonal_normal(self.mu(h), nn.functional.softplus(self.sigma(h)))
 
 
 class DecoderBody(nn.Module):
@@ -37,3 +39,32 @@ class DecoderBody(nn.Module):
 def diagonal_normal(mu: Tensor, sigma: Tensor) -> Independent:
     """N(mu, diag sigma^2) with the last dimension as the event, so that `log_prob` sums over it."""
     return Independent(Normal(mu, sigma, validate_args=False), 1, validate_args=False)
+
+
+def softplus(x: Tensor) -> Tensor:
+    r""":math:`\ln(1 + e^x) = \max(x, 0) + \ln(1 + e^{-|x|})`, of any shape, for sums that contain more than it.
+
+    Ten times faster than torch's on a processor, where this function of every pixel was a sixth of the training. The
+    price: what is below the rounding error of 1, about 1e-7 in float32, is rounded away, so where a small result
+    stands alone, as the encoder's sigma does, torch's is used.
+    """
+    return _Softplus.apply(x)
+
+
+class _Softplus(torch.autograd.Function):
+    """The sum above, and its derivative, the sigmoid."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.abs().neg_().exp_().add_(1).log_().add_(x.clamp(min=0))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradient * torch.sigmoid(x)

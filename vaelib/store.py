@@ -1,8 +1,8 @@
 r"""What was computed once is kept: weights as safetensors and records as JSON, under a hash of all that makes them.
 
 An entry is one folder-free pair `KEY.json` and, for models, `KEY.safetensors`. It is written to temporary files and
-these are renamed, weights first, under a lock, so that a reader meets either nothing or all of it; the record holds the
-checksums of both and they are verified at each read.
+these are renamed, the record last, under a lock, after an older record was removed, so that a reader meets either
+nothing or all of it; the record holds the checksums of both and they are verified at each read.
 """
 
 import hashlib
@@ -82,7 +82,7 @@ class Entry:
             record = json.loads(self.record_file.read_bytes())
             seal = record.pop("record_sha256")
             expected = record["weights_sha256"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:
             raise self._damaged(self.record_file, "it is no complete record") from error
         if seal != _seal(record) or record["key"] != self.key:
             raise self._damaged(self.record_file, "its content does not match its checksum")
@@ -97,7 +97,10 @@ class Entry:
         return record, tensors_from_bytes(weights)
 
     def write(self, record: dict[str, Any], weights: dict[str, Tensor] | None = None) -> None:
-        """Write both files, each complete or not at all; what was there before is kept until both are on the disk."""
+        """Write both files, each complete or not at all; what was there before is kept until both are on the disk.
+
+        Between the renames there is no record: who dies there leaves an entry that does not exist, not a damaged one.
+        """
         sealed = {**json.loads(json.dumps(record)), "key": self.key, "weights_sha256": None}
         contents = {}
         if weights is not None:
@@ -144,7 +147,7 @@ def remembered(entry: Entry, compute: Callable[[], dict[str, Any]]) -> dict[str,
 
 
 def _replace(contents: dict[Path, bytes]) -> None:
-    """Write next to each file, flush to disk, then rename over them in order; leave nothing behind if that fails."""
+    """Write next to each file, flush to disk, remove the last file, rename in order; on failure leave nothing."""
     temporary: dict[Path, Path] = {}
     try:
         for file, content in contents.items():
@@ -153,6 +156,8 @@ def _replace(contents: dict[Path, bytes]) -> None:
                 handle.write(content)
                 handle.flush()
                 os.fsync(handle.fileno())
+        record = list(temporary)[-1]
+        record.unlink(missing_ok=True)
         for file, written in temporary.items():
             written.replace(file)
     except OSError as error:

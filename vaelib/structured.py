@@ -13,9 +13,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
-from torch.nn.functional import pad, softplus
+from torch.nn.functional import pad
 
 from vaelib.data import DEQUANTISATION_STD
+from vaelib.networks import softplus
 
 SIDE = 28
 #: Largest sum of absolute coefficients of a window: below 1, so that no sample can grow from pixel to pixel.

@@ -58,7 +58,7 @@ def fit(
     number = 0
 
     def mean_loss(index: Tensor) -> Tensor:
-        value = loss(*(tensor[index] for tensor in data)).mean()
+        value = loss(*(tensor.index_select(0, index) for tensor in data)).mean()
         if not torch.isfinite(value):
             raise NonFiniteLossError(_diagnosis(value.item(), number, epoch, learning_rate, data))
         return value
