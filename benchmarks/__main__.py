@@ -10,6 +10,7 @@ import loops
 import scaling
 import torch
 import training_cost
+from origin import LOOP_MODEL, origin
 
 import book
 from vaelib import data
@@ -20,8 +21,6 @@ from vaelib.provenance import versions
 EPOCHS = 10
 FAST = SCHEDULES["full"]._asdict()
 MATMUL_BATCH = 512
-#: Matrix products of one image, forward and backward: each weight is used three times, those at the pixels twice.
-OPERATIONS = 2 * (3 * (784 * 400 + 2 * 400 * 20 + 20 * 400 + 400 * 784) - 784 * 400)
 
 
 def profile() -> str:
@@ -60,7 +59,12 @@ def main(output: Path, *, with_book: bool) -> None:
     which = profile()
     digits = data.load(which)
     torch.set_num_threads(2)
-    results: dict[str, Any] = {"versions": versions(), "profile": which, "images": len(digits.train)}
+    results: dict[str, Any] = {
+        "versions": versions(),
+        "origin": origin(),
+        "profile": which,
+        "images": len(digits.train),
+    }
 
     def measure(name: str, function: Callable[[], Any]) -> None:
         results[name] = function()
@@ -70,11 +74,12 @@ def main(output: Path, *, with_book: bool) -> None:
 
     measure("matmul_per_second", lambda: {threads: loops.matmul_flops(threads) for threads in (1, 2)})
     torch.set_num_threads(2)
+    measure("products_alone", lambda: {batch: loops.products_alone(batch) for batch in (loops.BATCH, MATMUL_BATCH)})
     measure("images_per_second", lambda: interleaved(digits))
     measure(
         "share_of_matmul",
         lambda: (
-            OPERATIONS
+            loops.OPERATIONS
             * results["images_per_second"][f"this book, batch {MATMUL_BATCH}"]
             / results["matmul_per_second"][2]
         ),
@@ -85,7 +90,7 @@ def main(output: Path, *, with_book: bool) -> None:
     measure("pythae", lambda: course(loops.pythae(digits, epochs=EPOCHS)))
     measure("processes", lambda: scaling.processes(training_cost.NAMES[::-1]))
     measure("cost", training_cost.microseconds_per_image)
-    measure("scaling", lambda: {name: scaling.against(name) for name in ("bernoulli-d20", "simple-d20")})
+    measure("scaling", lambda: {name: scaling.against(name) for name in (LOOP_MODEL, "simple-d20")})
     measure("peak_megabytes", lambda: {p: scaling.peak_megabytes("simple-d20", p) for p in {"quick", which}})
     if with_book:
         measure("book_seconds", book.seconds)

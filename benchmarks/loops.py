@@ -7,12 +7,13 @@ step, plain Adam: the example that ships with PyTorch) and pythae's trainer. All
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from tempfile import TemporaryDirectory
 
 import torch
+from origin import LOOP_MODEL
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,6 +27,10 @@ from vaelib.seeding import seeded
 from vaelib.training import fit
 
 BATCH, HIDDEN, LATENT = 128, 400, 20
+#: The layers: what goes in and what comes out.
+LAYERS = ((784, HIDDEN), (HIDDEN, LATENT), (HIDDEN, LATENT), (LATENT, HIDDEN), (HIDDEN, 784))
+#: Multiplications and additions of one image: forward, backward to the weights, and but at the pixels to the input.
+OPERATIONS = 2 * (3 * sum(i * o for i, o in LAYERS) - 784 * HIDDEN)
 
 
 class Pictures(Dataset):
@@ -92,7 +97,7 @@ def ours(
 ) -> Iterator[tuple[float, float]]:
     """The same for the book's model and loop."""
     with seeded(0):
-        vae = find_vae("bernoulli-d20").build()
+        vae = find_vae(LOOP_MODEL).build()
         steps = fit(
             vae,
             lambda x: -elbo_nats(vae, x),
@@ -163,13 +168,35 @@ def pythae(digits: data.Mnist, *, epochs: int) -> Iterator[tuple[float, float]]:
                 yield seconds, -trainer.model({"data": images}).loss.item()
 
 
-def matmul_flops(threads: int, *, size: int = 1024, seconds: float = 2.0) -> float:
-    """The machine's own rate of matrix products, float32, in operations per second: the best of a few seconds."""
+def matmul_flops(threads: int, *, size: int = 1024) -> float:
+    """The machine's own rate of matrix products, float32, in operations per second."""
     torch.set_num_threads(threads)
     a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / _best(lambda: a @ b)
+
+
+def products_alone(batch: int) -> float:
+    """Images per second of the matrix products of a step and nothing else: what no loop of this network can pass.
+
+    Of each layer one product forward and two backward, to its weights and to its input, which the pixels do not need.
+    """
+    data = [(torch.randn(batch, i), torch.randn(o, i), torch.randn(batch, o)) for i, o in LAYERS]
+
+    def step() -> None:
+        for x, weight, gradient in data:
+            x @ weight.T
+            gradient.T @ x
+        for _, weight, gradient in data[1:]:
+            gradient @ weight
+
+    return batch / _best(step)
+
+
+def _best(work: Callable[[], object], *, seconds: float = 2.0) -> float:
+    """Seconds that it takes: the best of those of a few seconds."""
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
         started = time.perf_counter()
-        a @ b
+        work()
         best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best
+    return best
