@@ -318,7 +318,23 @@ def test_an_unknown_parameter_is_refused_beside_those_that_there_are(tmp_path):
 # Pickle
 
 
-def test_nothing_is_pickled_to_disk():
+def test_no_source_names_what_pickles_to_disk():
     package = Path(jobs.__file__).parent
     for file in package.glob("*.py"):
         assert not re.search(r"torch\.(load|save)\b|\bpickle\b|joblib\.(load|dump)", file.read_text()), file.name
+
+
+def test_training_keeping_and_loading_unpickle_nothing(cache):
+    body = """
+        import io, pickle, torch
+        seen = []
+        sys.addaudithook(lambda event, arguments: seen.append(arguments) if event == "pickle.find_class" else None)
+        fetch(TINY)
+        fetch(TINY)
+        print(len(seen), entry(TINY).weights_file.read_bytes()[8:9])
+        torch.save(torch.nn.Linear(1, 1), buffer := io.BytesIO())
+        torch.load(io.BytesIO(buffer.getvalue()), weights_only=False)
+        print(len(seen) > 0)
+    """
+    said = subprocess.run(script(body), capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[-2:] == ["0 b'{'", "True"]
