@@ -42,6 +42,7 @@ def interleaved(digits: data.Mnist) -> dict[str, float]:
     """Images per second of each loop on two threads: the fastest of three epochs, taken in turns."""
     contestants: dict[str, Callable[[], Iterator[tuple[float, float]]]] = {
         "this book": lambda: loops.ours(digits, epochs=1),
+        "this book, bfloat16 products": lambda: loops.ours(digits, epochs=1, precision="bf16"),
         "tutorial": lambda: loops.tutorial(digits, epochs=1),
         "pythae": lambda: loops.pythae(digits, epochs=1),
         f"this book, batch {MATMUL_BATCH}": lambda: loops.ours(digits, epochs=1, batch_size=MATMUL_BATCH),
@@ -75,6 +76,8 @@ def main(output: Path, *, with_book: bool) -> None:
     measure("matmul_per_second", lambda: {threads: loops.matmul_flops(threads) for threads in (1, 2)})
     torch.set_num_threads(2)
     measure("products_alone", lambda: {batch: loops.products_alone(batch) for batch in (loops.BATCH, MATMUL_BATCH)})
+    with loops.products("bf16"):
+        measure("products_alone_in_bfloat16", lambda: {loops.BATCH: loops.products_alone(loops.BATCH)})
     measure("images_per_second", lambda: interleaved(digits))
     measure(
         "share_of_matmul",
@@ -86,6 +89,7 @@ def main(output: Path, *, with_book: bool) -> None:
     )
     measure("tutorial", lambda: course(loops.tutorial(digits, epochs=EPOCHS)))
     measure("ours", lambda: course(loops.ours(digits, **FAST)))
+    measure("ours_in_bfloat16", lambda: course(loops.ours(digits, **FAST, precision="bf16")))
     measure("ours_as_tutorial", lambda: course(loops.ours(digits, epochs=EPOCHS)))
     measure("pythae", lambda: course(loops.pythae(digits, epochs=EPOCHS)))
     measure("processes", lambda: scaling.processes(training_cost.NAMES[::-1]))
