@@ -1,6 +1,7 @@
 r"""All benchmarks in one run: `python benchmarks OUTPUT [--without-book]`; the book shows the file that is written."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import book
 from vaelib import data
 from vaelib.catalogue import SCHEDULES
 from vaelib.provenance import versions
+from vaelib.published import commit
 
 #: Epochs of the tutorial, whose last test ELBO is the mark; the schedule of the full profile, which gets there sooner.
 EPOCHS = 10
@@ -30,6 +32,12 @@ def profile() -> str:
     except data.DataError:
         return "quick"
     return "full"
+
+
+def processor() -> str:
+    """What Linux calls the processor, and the widest instructions that torch uses on it."""
+    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    return f"{names[0]}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def course(epochs: Iterator[tuple[float, float]]) -> dict[str, list[float]]:
@@ -56,13 +64,15 @@ def interleaved(digits: data.Mnist) -> dict[str, float]:
 
 
 def main(output: Path, *, with_book: bool) -> None:
-    """Measure everything and write it as JSON."""
+    """Measure everything and, once it is complete, write it as JSON."""
     which = profile()
     digits = data.load(which)
     torch.set_num_threads(2)
     results: dict[str, Any] = {
         "versions": versions(),
         "origin": origin(),
+        "commit": commit(),
+        "processor": processor(),
         "profile": which,
         "images": len(digits.train),
     }
@@ -70,8 +80,6 @@ def main(output: Path, *, with_book: bool) -> None:
     def measure(name: str, function: Callable[[], Any]) -> None:
         results[name] = function()
         print(f"{name}: {json.dumps(results[name])}", flush=True)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
     measure("matmul_per_second", lambda: {threads: loops.matmul_flops(threads) for threads in (1, 2)})
     torch.set_num_threads(2)
@@ -97,7 +105,11 @@ def main(output: Path, *, with_book: bool) -> None:
     measure("scaling", lambda: {name: scaling.against(name) for name in (LOOP_MODEL, "simple-d20")})
     measure("peak_megabytes", lambda: {p: scaling.peak_megabytes("simple-d20", p) for p in {"quick", which}})
     if with_book:
-        measure("book_seconds", book.seconds)
+        measure("book_seconds", lambda: book.seconds(which))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}")
+    partial.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    partial.replace(output)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ OPERATIONS = 2 * (3 * sum(i * o for i, o in LAYERS) - 784 * HIDDEN)
 @contextmanager
 def products(precision: str) -> Iterator[None]:
     """Matrix products of float32 as they are ("ieee"), or of factors rounded to bfloat16 ("bf16"), which asks for a
-    processor with instructions for it and is no faster on another; what is multiplied is added up in float32."""
+    processor with instructions for it and is no faster on another; what is multiplied is added up in float32.
+    """
     matmul = torch.backends.mkldnn.matmul
     before, matmul.fp32_precision = matmul.fp32_precision, precision
     try:

@@ -176,6 +176,19 @@ def test_a_sweep_says_which_models_failed_and_shows_the_others(run, short, monke
     assert any(line.startswith("│ sigma-1-d2") for line in result.output.splitlines())
 
 
+@pytest.mark.parametrize(("seed", "code"), [(0, 1), (1, 0)])
+def test_a_book_bears_a_model_that_cannot_be_trained_under_a_later_seed_but_not_under_its_own(
+    seed, code, run, short, monkeypatch
+):
+    lost = replace(catalogue.find("simple-d2", seed=seed), learning_rate=1e30)
+    monkeypatch.setattr(catalogue, "behind_the_book", lambda profile, seed: [lost, catalogue.find("sigma-1-d2")])
+    monkeypatch.setattr("vaelib.jobs.measure_book", lambda *book, **options: None)
+    result = run("train", "--jobs", "1")
+    assert result.exit_code == code
+    assert f"Failed: simple-d2 (quick, seed {seed}): " in result.output
+    assert entry(catalogue.find("sigma-1-d2")).exists()
+
+
 @pytest.mark.parametrize("seeds", ["", "a", "3-1", "1,1", "0-", "-1"])
 def test_seeds_that_are_none_are_refused(seeds, run):
     result = run("sweep", "simple-d2", "--seeds", seeds)

@@ -2,12 +2,15 @@ r"""Reference results: what is stored is what was measured, verdicts follow from
 
 import json
 import math
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vaelib import claims, hypotheses, published
+from vaelib.catalogue import claim_seeds
 from vaelib.claims import Case, Claim, Criterion, Verdict
 from vaelib.published import (
     PublishedError,
@@ -21,6 +24,7 @@ from vaelib.published import (
     save,
     together,
 )
+from vaelib.training import NonFiniteLossError
 
 RESULTS = Path(__file__).parents[1] / "book" / "results"
 
@@ -81,6 +85,49 @@ def test_a_claim_that_was_measured_otherwise_or_not_at_all_is_left_out_and_shown
         assert all((claims.NOT_MEASURED in line) == (lost in line) for line in table.splitlines()[5:])
 
 
+def test_a_value_that_was_changed_by_hand_is_found(measured):
+    _, file = measured
+    content = json.loads(file.read_text())
+    content["claims"]["C98"][0]["values"] = [3 * value for value in content["claims"]["C98"][0]["values"]]
+    file.write_text(json.dumps(content))
+    with pytest.raises(PublishedError, match="the values of C98, the seed, are not those of its mean"):
+        load(file)
+
+
+def test_a_model_that_could_not_be_trained_is_stored_as_null_and_read_as_nan(monkeypatch, tmp_path):
+    def measure(run):
+        if run.seed == 1:
+            raise NonFiniteLossError("the loss is nan")
+        return 1.0
+
+    case = Case(condition="always", criteria=(Criterion(metric="m", measure=measure, low=0),))
+    monkeypatch.setattr(hypotheses, "CLAIMS", (Claim(id="C98", section="5", statement="a test", cases=(case,)),))
+    monkeypatch.setattr(published, "models", lambda profile, seeds: [])
+    records, file = [claims.evaluate(hypotheses.CLAIMS[0], "quick", seeds=[0, 1])], tmp_path / "quick.json"
+    save(records, file, began=origin("quick", [0, 1]))
+    assert json.loads(file.read_text(), parse_constant=pytest.fail)["claims"]["C98"][0]["values"] == [1.0, None]
+    assert load(file).records[0].findings[0].met == (True, None)
+
+
+def test_a_file_that_cannot_be_written_is_as_it_was(measured, monkeypatch):
+    records, file = measured
+    before = file.read_bytes()
+
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(PublishedError, match=r"No space left.*as it was.*run the same command again"):
+        save(records[:1], file, began=origin("quick", [4, 1]))
+    assert [path.name for path in file.parent.iterdir()] == ["quick.json"] and file.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "nothing"])
+def test_a_file_that_holds_no_results_is_measured_anew(text, tmp_path):
+    (tmp_path / "full.json").write_text(text)
+    assert kept(tmp_path / "full.json", "full", [0]) is None
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", "nothing"])
 def test_a_file_that_holds_no_results_is_named_with_the_command_that_mends_it(text, tmp_path):
     (tmp_path / "full.json").write_text(text)
@@ -136,13 +183,18 @@ def test_what_the_values_depend_on_changes_with_models_measures_and_claims(monke
     assert depends("quick", [0])["models"] != before["models"]
     monkeypatch.setattr(published, "code_digest", lambda module: "other code")
     assert depends("quick", [0])["measurements"] != before["measurements"]
-    monkeypatch.setattr(published.inspect, "getsource", lambda module: "CLAIMS = ()")
-    assert depends("quick", [0])["claims"] != before["claims"]
+    swapped = [replace(some[0], name=some[1].name), replace(some[1], name=some[0].name), *some[2:]]
+    monkeypatch.setattr(published, "models", lambda profile, seeds: swapped)
+    assert depends("quick", [0])["models"] != before["models"], "a model under the name of another is another"
+    source = published.inspect.getsource
+    for changed in (hypotheses, claims.Run, claims.value):
+        monkeypatch.setattr(published.inspect, "getsource", lambda p, c=changed: "x = 1" if p is c else source(p))
+        assert depends("quick", [0])["claims"] != before["claims"], changed
 
 
 def test_comments_in_the_claims_do_not_put_results_out_of_date(monkeypatch):
-    before, source = depends("quick", [0]), published.inspect.getsource(hypotheses)
-    monkeypatch.setattr(published.inspect, "getsource", lambda module: source + "\n# a comment\n")
+    before, source = depends("quick", [0]), published.inspect.getsource
+    monkeypatch.setattr(published.inspect, "getsource", lambda part: source(part) + "\n# a comment\n")
     assert depends("quick", [0]) == before
 
 
@@ -189,3 +241,21 @@ def test_the_committed_results_are_those_of_the_code_as_it_is(profile):
     now = depends(profile, told["seeds"])
     changed = [name for name in now if now[name] != told["depends"][name]]
     assert not changed, f"{', '.join(changed)} changed since; run: make reference REFERENCE={profile}"
+    assert len(told["seeds"]) >= max(len(claim_seeds(profile, 0)), 5 if profile == "full" else 0)
+    assert re.fullmatch("[0-9a-f]{40}", told["commit"]), "run it from a checkout without changes"
+
+
+def test_results_are_not_among_the_changes_that_mark_a_commit(monkeypatch, tmp_path):
+    package, results = tmp_path / "vaelib", tmp_path / "book" / "results"
+    for folder in (package, results):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("before")
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message", "x"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(published, "__file__", str(package / "published.py"))
+    assert re.fullmatch("[0-9a-f]{40}", clean := published.commit())
+    (results / "file").write_text("after")
+    assert published.commit() == clean
+    (package / "file").write_text("after")
+    assert published.commit() == f"{clean}-dirty"

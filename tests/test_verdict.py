@@ -7,6 +7,7 @@ import pytest
 from vaelib import verdict
 from vaelib.catalogue import PICTURED, experiments, find_vae
 from vaelib.probes import why_no_density
+from vaelib.training import NonFiniteLossError
 from vaelib.verdict import Family, Row, as_markdown, best, contenders, family, spread
 
 
@@ -85,3 +86,30 @@ def test_models_under_one_seed_are_measured_under_that_of_the_build(monkeypatch)
         seeds = [seed for name, seed in asked if name == model.name]
         assert seeds == ([4] if model.name in PICTURED else [4, 5, 6])
     assert table[0].explained[0] == 0.5
+
+
+def test_a_row_leaves_out_the_seeds_under_which_its_model_cannot_be_trained(monkeypatch):
+    def trained(run, cache):
+        if run.seed in lost:
+            raise NonFiniteLossError("the loss is nan")
+        return row(mse=run.seed)
+
+    budget = {"bits": 1.0, "mismatch_nats": 0.0, "explained": 1.0, "noise": 1.0, "data": 2.0}
+    monkeypatch.setattr(verdict, "panel", trained)
+    monkeypatch.setattr(verdict, "measured", lambda probe, run, cache: budget)
+    monkeypatch.setattr(verdict, "contenders", lambda profile, seed: [find_vae("simple-d20")])
+    lost = {1}
+    (found,) = verdict.rows("quick", seed=0)
+    assert found.mse == (0, 2) and len(found.bits) == len(found.noise) == 2
+    lost = {0, 1, 2}
+    with pytest.raises(NonFiniteLossError, match="simple-d20 cannot be trained under profile quick"):
+        verdict.rows("quick", seed=0)
+
+
+def test_a_model_that_cannot_be_trained_has_no_measurements_to_make_and_stops_no_others(monkeypatch):
+    def lost(run, cache):
+        raise NonFiniteLossError("the loss is nan")
+
+    monkeypatch.setattr(verdict, "panel", lost)
+    monkeypatch.setattr(verdict, "measured", lambda probe, run, cache: pytest.fail("it was measured"))
+    verdict.measure(find_vae("simple-d20"))

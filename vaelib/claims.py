@@ -4,18 +4,19 @@ How to read a verdict: each claim is tested in one or more *cases*, the choices 
 passes if every criterion is met under every seed, fails if under every seed some criterion is missed, and is mixed
 otherwise. All cases pass: the claim holds. All fail: it does not. Some pass: it holds under their condition. None
 passes and some are mixed: undecided. Cases that were added after a first run are shown as exploratory and not judged.
+A model that could not be trained is no evidence either way: a case that lacks it under some seeds is mixed, and one
+that lacks it under all of them is not judged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import nan
+from math import floor, isnan, log10, nan
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from tabulate import tabulate
 
 from vaelib.catalogue import claim_seeds, find_vae
@@ -36,6 +37,7 @@ class Verdict(StrEnum):
     CONDITIONAL = "holds under a stated condition"
     FAILS = "does not hold"
     UNDECIDED = "undecided"
+    UNMEASURED = "could not be measured"
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ class Criterion:
     low: float = float("-inf")
     high: float = float("inf")
 
-    def met(self, value: float) -> bool:
-        """Whether the value lies in the interval."""
-        return self.low <= value <= self.high
+    def met(self, value: float) -> bool | None:
+        """Whether the value lies in the interval; None for nan, where there is no value."""
+        return None if isnan(value) else self.low <= value <= self.high
 
     @property
     def threshold(self) -> str:
@@ -110,23 +112,41 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One criterion measured: its value under each seed."""
+    """One criterion measured: its value under each seed, nan and None where a model could not be trained."""
 
     condition: str
-    metric: str
-    threshold: str
+    criterion: Criterion
     values: tuple[float, ...]
-    met: tuple[bool, ...]
+
+    @property
+    def metric(self) -> str:
+        """What was measured."""
+        return self.criterion.metric
+
+    @property
+    def met(self) -> tuple[bool | None, ...]:
+        """Whether the criterion is met under each seed."""
+        return tuple(self.criterion.met(value) for value in self.values)
+
+    @property
+    def known(self) -> list[float]:
+        """The values that there are."""
+        return [value for value in self.values if not isnan(value)]
 
     @property
     def mean(self) -> float:
-        """Mean over seeds."""
-        return mean(self.values)
+        """Mean over the seeds with a value, nan without one."""
+        return mean(self.known) if self.known else nan
 
     @property
     def spread(self) -> float:
-        """Standard deviation over seeds, 0 for a single one."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0  # statistics.stdev fails on nan
+        """Standard deviation over the seeds with a value, 0 for a single one, nan without one."""
+        return stdev(self.known) if len(self.known) > 1 else 0 * self.mean
+
+    @property
+    def close(self) -> bool:
+        """Whether the mean is within two standard deviations of an end of the interval."""
+        return min(abs(self.mean - end) for end in (self.criterion.low, self.criterion.high)) < 2 * self.spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +170,20 @@ Values = Sequence[Sequence[Sequence[float]]]
 def evaluate(claim: Claim, profile: str, *, seeds: Sequence[int], cache: Path | str | None = None) -> ClaimRecord:
     """Measure a claim under each seed and give its verdict.
 
-    Where a model cannot be trained, because its loss is not finite, the value is nan, which meets no threshold.
+    Where a model cannot be trained, because its loss is not finite, the value is nan.
     """
     runs = [Run(profile, seed, cache) for seed in seeds]
-    values = [[[_value(criterion, run) for run in runs] for criterion in case.criteria] for case in claim.cases]
+    values = [[[value(criterion, run) for run in runs] for criterion in case.criteria] for case in claim.cases]
     return conclude(claim, profile, seeds=seeds, values=values)
 
 
-def _value(criterion: Criterion, run: Run) -> float:
+def _all(met: Sequence[bool | None]) -> bool | None:
+    """Whether all are met: no if one is missed, unknown if one is unknown."""
+    return False if False in met else None if None in met else True
+
+
+def value(criterion: Criterion, run: Run) -> float:
+    """What a criterion measures under one seed, nan where a model cannot be trained."""
     try:
         return criterion.measure(run)
     except NonFiniteLossError:
@@ -167,12 +193,16 @@ def _value(criterion: Criterion, run: Run) -> float:
 def conclude(claim: Claim, profile: str, *, seeds: Sequence[int], values: Values) -> ClaimRecord:
     """The findings and the verdict that follow from measured values."""
     findings: list[Finding] = []
-    outcomes: dict[str, tuple[bool, ...]] = {}
+    outcomes: dict[str, tuple[bool | None, ...]] = {}
     for case, measured_case in zip(claim.cases, values, strict=True):
-        found = [_finding(case, *pair) for pair in zip(case.criteria, measured_case, strict=True)]
+        condition = f"{case.condition} (exploratory)" if case.later else case.condition
+        found = [
+            Finding(condition=condition, criterion=criterion, values=tuple(under))
+            for criterion, under in zip(case.criteria, measured_case, strict=True)
+        ]
         findings += found
         if not case.later:
-            outcomes[case.condition] = tuple(all(met) for met in zip(*(finding.met for finding in found), strict=True))
+            outcomes[case.condition] = tuple(_all(met) for met in zip(*(f.met for f in found), strict=True))
     verdict, condition = judge(outcomes)
     return ClaimRecord(
         id=claim.id,
@@ -186,18 +216,27 @@ def conclude(claim: Claim, profile: str, *, seeds: Sequence[int], values: Values
     )
 
 
-def judge(outcomes: dict[str, tuple[bool, ...]]) -> tuple[Verdict, str]:
-    """The verdict and its condition from each case's outcome per seed."""
-    if all(all(met) for met in outcomes.values()):
+def judge(outcomes: Mapping[str, Sequence[bool | None]]) -> tuple[Verdict, str]:
+    """The verdict and its condition from each case's outcome per seed, None where a model could not be trained."""
+
+    def those(*kind: bool | None) -> list[str]:
+        return [condition for condition, met in outcomes.items() if set(met) == set(kind)]
+
+    passing, failing, mixed, missing = those(True), those(False), those(True, False), those(None)
+    lacking = [condition for condition in outcomes if condition not in (*passing, *failing, *mixed, *missing)]
+    if len(passing) == len(outcomes):
         return Verdict.HOLDS, ""
-    if not any(any(met) for met in outcomes.values()):
-        return Verdict.FAILS, ""
-    passing = [condition for condition, met in outcomes.items() if all(met)]
+    counts = {"not in": failing, "seeds differ in": mixed, "not trained under every seed in": lacking}
+    counts["not measured in"] = missing
+    others = [f"{words} {_number(cases, 'other case')}" for words, cases in counts.items() if cases]
     if passing:
-        others = len(outcomes) - len(passing)
-        return Verdict.CONDITIONAL, f"{'; '.join(passing)}; not in {others} other {'case' if others == 1 else 'cases'}"
-    mixed = [condition for condition, met in outcomes.items() if any(met)]
-    return Verdict.UNDECIDED, "differs between seeds: " + "; ".join(mixed)
+        return Verdict.CONDITIONAL, "; ".join(passing + others)
+    words = {"differs between seeds: ": mixed, "could not be trained under every seed: ": lacking}
+    if mixed or lacking:
+        return Verdict.UNDECIDED, "; ".join(said + "; ".join(cases) for said, cases in words.items() if cases)
+    if failing:
+        return Verdict.FAILS, f"not measured in {_number(missing, 'case')}" if missing else ""
+    return Verdict.UNMEASURED, ""
 
 
 def evaluate_all(
@@ -214,12 +253,19 @@ def as_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[Cl
     """
     elsewhere = [{r.id: r.findings for r in other} for other in others.values()]
     rows = [
-        (r.id, f.condition, f.metric, f.threshold, *_measured(f), *_in_order(number, [e.get(r.id) for e in elsewhere]))
+        (
+            r.id,
+            f.condition,
+            f.metric,
+            f.criterion.threshold,
+            *_measured(f),
+            *_in_order(number, [e.get(r.id) for e in elsewhere]),
+        )
         for r in records
         for number, f in enumerate(r.findings)
     ]
     columns = [(f"mean ± sd{where}", f"seeds that meet it{where}") for where in _where(others)]
-    headers = ("claim", "condition", "measured on the test images", "threshold", *(c for pair in columns for c in pair))
+    headers = ("claim", "condition", "what is measured", "threshold", *(c for pair in columns for c in pair))
     return _origin(records, others) + table(rows, *headers)
 
 
@@ -246,7 +292,19 @@ def _in_order(number: int, found: Sequence[Sequence[Finding] | None]) -> list[st
 
 
 def _measured(finding: Finding) -> tuple[str, str]:
-    return f"{finding.mean:.3g} ± {finding.spread:.1g}", f"{sum(finding.met)} of {len(finding.met)}"
+    if not finding.known:
+        return "could not be trained", ""
+    met, lost = finding.met.count(True), len(finding.met) - len(finding.known)
+    said = f"{met} of {len(finding.known)}" + (f", {lost} not trained" if lost else "")
+    return _rounded(finding.mean, finding.spread), said + (", close" if finding.close else "")
+
+
+def _rounded(value: float, spread: float) -> str:
+    """Mean ± standard deviation, both to the place of the second digit of the latter, if that is not too far out."""
+    places = 1 - floor(log10(spread)) if spread else 0
+    if not spread or places > 5:
+        return f"{value:.3g} ± {spread:.1g}"
+    return f"{value:,.{max(places, 0)}f} ± {spread:,.{max(places, 0)}f}"
 
 
 def _where(others: Mapping[str, Sequence[ClaimRecord]]) -> list[str]:
@@ -268,15 +326,9 @@ def table(rows: Sequence[Sequence[str]], *headers: str) -> str:
     return tabulate(escaped, headers, tablefmt="github", disable_numparse=True)
 
 
+def _number(things: Sequence[str], of: str) -> str:
+    return f"{len(things)} {of}" if len(things) == 1 else f"{len(things)} {of}s"
+
+
 def _in_brackets(text: str) -> str:
     return f" ({text})" if text else ""
-
-
-def _finding(case: Case, criterion: Criterion, values: Sequence[float]) -> Finding:
-    return Finding(
-        condition=f"{case.condition} (exploratory)" if case.later else case.condition,
-        metric=criterion.metric,
-        threshold=criterion.threshold,
-        values=tuple(values),
-        met=tuple(criterion.met(value) for value in values),
-    )

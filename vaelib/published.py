@@ -1,4 +1,4 @@
-r"""Reference results: the claims measured once on much data and many seeds, kept in small files beside the text.
+r"""Reference results: the claims measured on much data and many seeds, kept in small files beside the text.
 
 A file holds every value, so that verdicts are drawn anew from it whenever it is read; the thresholds are those of
 today. It also says what it depends on: when models, measurements or claims have changed since, it is out of date.
@@ -9,11 +9,11 @@ import inspect
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vaelib import audit, data, hypotheses
+from vaelib import audit, claims, data, hypotheses
 from vaelib.catalogue import PICTURED, TABLED, experiments
 from vaelib.claims import Claim, ClaimRecord, conclude, table
 from vaelib.errors import MendableError
@@ -51,12 +51,17 @@ def models(profile: str, seeds: Sequence[int]) -> list[Experiment]:
 def depends(profile: str, seeds: Sequence[int]) -> dict[str, str]:
     """Digests of what the values of the claims depend on: the models, the code of the measures, and the claims."""
     return {
-        "models": digest(sorted(model.key for model in models(profile, seeds))),
+        "models": digest(sorted((model.name, model.seed, model.key) for model in models(profile, seeds))),
         "measurements": digest(
             [*(code_digest(module) for module in MEASURING), audit.TABLE.read_text(encoding="utf-8")]
         ),
-        "claims": digest(ast.unparse(ast.parse(inspect.getsource(hypotheses)))),  # without comments and layout
+        "claims": digest([_code(part) for part in (hypotheses, claims.Run, claims.value)]),
     }
+
+
+def _code(part: Any) -> str:
+    """Without comments and layout."""
+    return ast.unparse(ast.parse(inspect.getsource(part)))
 
 
 def origin(profile: str, seeds: Sequence[int]) -> dict[str, Any]:
@@ -73,9 +78,10 @@ def origin(profile: str, seeds: Sequence[int]) -> dict[str, Any]:
 
 def kept(file: Path, profile: str, seeds: Sequence[int]) -> Published | None:
     """The results of a file that need not be measured again: of this profile and code, under some of these seeds."""
-    if not file.is_file():
+    try:
+        found = load(file)
+    except PublishedError:  # missing or damaged: measured anew, which costs little where the cache has the models
         return None
-    found = load(file)
     stored, told = found.origin["seeds"], (found.origin["profile"], found.origin["depends"])
     return found if set(stored) <= set(seeds) and told == (profile, depends(profile, stored)) else None
 
@@ -124,21 +130,32 @@ def save(
         )
     findings = {
         record.id: [
-            {"condition": f.condition, "metric": f.metric, "values": list(f.values), "mean": f.mean, "sd": f.spread}
+            {"condition": f.condition, "metric": f.metric}
+            | {"values": [_stored(v) for v in f.values], "mean": _stored(f.mean), "sd": _stored(f.spread)}
             for f in record.findings
         ]
         for record in records
     }
     new = [seed for seed in seeds if seed not in done]
     content = {**began, "training_seconds": seconds + round(_seconds(profile, new, cache)), "claims": findings}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial = file.with_name(f".{file.name}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        raise PublishedError(
+            f"{file} cannot be written ({error}) and is as it was; the models are kept, so free some space or choose "
+            "another place and run the same command again"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load(file: Path) -> Published:
     """Read a file; claims that are not in it as they are today are left out.
 
-    Raises `PublishedError` if it is no such file.
+    Raises `PublishedError` if it is no such file, or if means are not those of the values beside them.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -188,12 +205,22 @@ def _in_words(record: ClaimRecord) -> str:
 
 def _record(claim: Claim, found: Sequence[dict[str, Any]], profile: str, seeds: Sequence[int]) -> ClaimRecord | None:
     """The record that follows from stored findings; None if they are those of another form of the claim."""
-    values = iter([finding["values"] for finding in found])
+    values = iter([[nan if value is None else value for value in finding["values"]] for finding in found])
     if len(found) != sum(len(case.criteria) for case in claim.cases):
         return None
     record = _concluded(claim, values, profile, seeds)
     same = [(f["condition"], f["metric"]) for f in found] == [(f.condition, f.metric) for f in record.findings]
-    return record if same else None
+    if not same:
+        return None
+    for stored, finding in zip(found, record.findings, strict=True):
+        if (stored["mean"], stored["sd"]) != (_stored(finding.mean), _stored(finding.spread)):
+            raise ValueError(f"the values of {claim.id}, {finding.metric}, are not those of its mean")
+    return record
+
+
+def _stored(value: float) -> float | None:
+    """JSON has no nan."""
+    return None if isnan(value) else value
 
 
 def _concluded(claim: Claim, values: Iterator[Sequence[float]], profile: str, seeds: Sequence[int]) -> ClaimRecord:
@@ -208,10 +235,15 @@ def _seconds(profile: str, seeds: Sequence[int], cache: Path | str | None) -> fl
 
 
 def commit() -> str:
-    """The commit of the checkout, marked where it was changed; 'unknown' outside of one."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"]
+    """The commit of the checkout, marked where more than results was changed; 'unknown' outside of one."""
     try:
-        said = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        said = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)book/results")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return said.stdout.strip()
+    return f"{said}-dirty" if changed else said
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()

@@ -21,10 +21,11 @@ from vaelib.likelihoods import (
     SharedGaussian,
     ToleranceGaussian,
 )
-from vaelib.measurements import measured, panel
+from vaelib.measurements import Panel, measured, panel
 from vaelib.objectives import elbo_nats
 from vaelib.priors import StandardNormal
 from vaelib.probes import bits, fitted_prior, variance, why_no_density
+from vaelib.training import NonFiniteLossError
 
 LATENT_DIM = 20
 
@@ -39,7 +40,7 @@ class Family(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One model over its seeds: a value for each, in the order of the seeds.
+    """One model over its seeds: a value for each, in the order of the seeds, but for those it cannot be trained under.
 
     Whoever reads one of its measurements has looked up its model, as far as `vaelib.lineage` is concerned: a figure
     that picks three rows from the table is computed from three models.
@@ -104,7 +105,10 @@ def _row(model: VaeExperiment, seed: int, cache: Path | str | None) -> Row:
     seeds = (seed,) if model.name in PICTURED else table_seeds(seed)
     with lineage.gathered() as models:
         runs = [find_vae(model.name, model.profile, seed=repeat) for repeat in seeds]
-    panels = [panel(run, cache=cache) for run in runs]
+    found = {run.key: measures for run in runs if (measures := _panel(run, cache))}
+    if not found:
+        raise NonFiniteLossError(f"{model.name} cannot be trained under profile {model.profile}, seeds {seeds}")
+    runs, panels = [run for run in runs if run.key in found], list(found.values())
     budgets = [measured(variance, run, cache=cache) for run in runs]
     reason = why_no_density(model)
     return Row(
@@ -125,6 +129,14 @@ def _row(model: VaeExperiment, seed: int, cache: Path | str | None) -> Row:
         precision_deterministic=tuple(p.precision_deterministic for p in panels),
         recall_deterministic=tuple(p.recall_deterministic for p in panels),
     )
+
+
+def _panel(model: VaeExperiment, cache: Path | str | None) -> Panel | None:
+    """None if it cannot be trained."""
+    try:
+        return panel(model, cache=cache)
+    except NonFiniteLossError:
+        return None
 
 
 def best(table: Sequence[Row], value: Callable[[Row], tuple[float, ...]], *families: Family) -> Row:
@@ -172,7 +184,7 @@ def spread(values: Sequence[float], form: str) -> str:
 
 
 def measure(model: VaeExperiment, *, cache: Path | str | None = None) -> None:
-    """Make the measurements behind a row, so that whoever asks later finds them in the cache."""
-    panel(model, cache=cache)
-    for probe in (bits, variance, fitted_prior):
-        measured(probe, model, cache=cache)
+    """Make the measurements behind a row, if it can be trained, so that whoever asks later finds them in the cache."""
+    if _panel(model, cache):
+        for probe in (bits, variance, fitted_prior):
+            measured(probe, model, cache=cache)
