@@ -1,7 +1,6 @@
 r"""All benchmarks in one run: `python benchmarks OUTPUT [--without-book]`; the book shows the file that is written."""
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ import book
 from vaelib import data
 from vaelib.catalogue import SCHEDULES
 from vaelib.provenance import versions
-from vaelib.published import commit
 
 #: Epochs of the tutorial, whose last test ELBO is the mark; the schedule of the full profile, which gets there sooner.
 EPOCHS = 10
@@ -34,12 +32,6 @@ def profile() -> str:
     return "full"
 
 
-def processor() -> str:
-    """What Linux calls the processor, and the widest instructions that torch uses on it."""
-    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    return f"{names[0]}, {torch.backends.cpu.get_cpu_capability()}"
-
-
 def course(epochs: Iterator[tuple[float, float]]) -> dict[str, list[float]]:
     """Seconds since the start and test ELBO after each epoch."""
     seconds, elbo = zip(*epochs, strict=True)
@@ -50,7 +42,6 @@ def interleaved(digits: data.Mnist) -> dict[str, float]:
     """Images per second of each loop on two threads: the fastest of three epochs, taken in turns."""
     contestants: dict[str, Callable[[], Iterator[tuple[float, float]]]] = {
         "this book": lambda: loops.ours(digits, epochs=1),
-        "this book, bfloat16 products": lambda: loops.ours(digits, epochs=1, precision="bf16"),
         "tutorial": lambda: loops.tutorial(digits, epochs=1),
         "pythae": lambda: loops.pythae(digits, epochs=1),
         f"this book, batch {MATMUL_BATCH}": lambda: loops.ours(digits, epochs=1, batch_size=MATMUL_BATCH),
@@ -64,15 +55,13 @@ def interleaved(digits: data.Mnist) -> dict[str, float]:
 
 
 def main(output: Path, *, with_book: bool) -> None:
-    """Measure everything and, once it is complete, write it as JSON."""
+    """Measure everything and write it as JSON."""
     which = profile()
     digits = data.load(which)
     torch.set_num_threads(2)
     results: dict[str, Any] = {
         "versions": versions(),
         "origin": origin(),
-        "commit": commit(),
-        "processor": processor(),
         "profile": which,
         "images": len(digits.train),
     }
@@ -80,12 +69,12 @@ def main(output: Path, *, with_book: bool) -> None:
     def measure(name: str, function: Callable[[], Any]) -> None:
         results[name] = function()
         print(f"{name}: {json.dumps(results[name])}", flush=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
     measure("matmul_per_second", lambda: {threads: loops.matmul_flops(threads) for threads in (1, 2)})
     torch.set_num_threads(2)
     measure("products_alone", lambda: {batch: loops.products_alone(batch) for batch in (loops.BATCH, MATMUL_BATCH)})
-    with loops.products("bf16"):
-        measure("products_alone_in_bfloat16", lambda: {loops.BATCH: loops.products_alone(loops.BATCH)})
     measure("images_per_second", lambda: interleaved(digits))
     measure(
         "share_of_matmul",
@@ -97,7 +86,6 @@ def main(output: Path, *, with_book: bool) -> None:
     )
     measure("tutorial", lambda: course(loops.tutorial(digits, epochs=EPOCHS)))
     measure("ours", lambda: course(loops.ours(digits, **FAST)))
-    measure("ours_in_bfloat16", lambda: course(loops.ours(digits, **FAST, precision="bf16")))
     measure("ours_as_tutorial", lambda: course(loops.ours(digits, epochs=EPOCHS)))
     measure("pythae", lambda: course(loops.pythae(digits, epochs=EPOCHS)))
     measure("processes", lambda: scaling.processes(training_cost.NAMES[::-1]))
@@ -105,11 +93,7 @@ def main(output: Path, *, with_book: bool) -> None:
     measure("scaling", lambda: {name: scaling.against(name) for name in (LOOP_MODEL, "simple-d20")})
     measure("peak_megabytes", lambda: {p: scaling.peak_megabytes("simple-d20", p) for p in {"quick", which}})
     if with_book:
-        measure("book_seconds", lambda: book.seconds(which))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}")
-    partial.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    partial.replace(output)
+        measure("book_seconds", book.seconds)
 
 
 if __name__ == "__main__":

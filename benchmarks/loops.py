@@ -8,7 +8,7 @@ step, plain Adam: the example that ships with PyTorch) and pythae's trainer. All
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from io import StringIO
 from tempfile import TemporaryDirectory
 
@@ -31,19 +31,6 @@ BATCH, HIDDEN, LATENT = 128, 400, 20
 LAYERS = ((784, HIDDEN), (HIDDEN, LATENT), (HIDDEN, LATENT), (LATENT, HIDDEN), (HIDDEN, 784))
 #: Multiplications and additions of one image: forward, backward to the weights, and but at the pixels to the input.
 OPERATIONS = 2 * (3 * sum(i * o for i, o in LAYERS) - 784 * HIDDEN)
-
-
-@contextmanager
-def products(precision: str) -> Iterator[None]:
-    """Matrix products of float32 as they are ("ieee"), or of factors rounded to bfloat16 ("bf16"), which asks for a
-    processor with instructions for it and is no faster on another; what is multiplied is added up in float32.
-    """
-    matmul = torch.backends.mkldnn.matmul
-    before, matmul.fp32_precision = matmul.fp32_precision, precision
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
 
 
 class Pictures(Dataset):
@@ -106,16 +93,10 @@ def tutorial(digits: data.Mnist, *, epochs: int) -> Iterator[tuple[float, float]
 
 
 def ours(
-    digits: data.Mnist,
-    *,
-    epochs: int,
-    batch_size: int = BATCH,
-    learning_rate: float = 1e-3,
-    decay: bool = False,
-    precision: str = "ieee",
+    digits: data.Mnist, *, epochs: int, batch_size: int = BATCH, learning_rate: float = 1e-3, decay: bool = False
 ) -> Iterator[tuple[float, float]]:
-    """The same for the book's model and loop; `precision` is that of the products in training, not in scoring."""
-    with seeded(0), products(precision):
+    """The same for the book's model and loop."""
+    with seeded(0):
         vae = find_vae(LOOP_MODEL).build()
         steps = fit(
             vae,
@@ -130,7 +111,7 @@ def ours(
         for step in steps:
             if step.ends_epoch:
                 seconds = time.perf_counter() - started
-                with torch.no_grad(), products("ieee"):
+                with torch.no_grad():
                     elbo = elbo_nats(vae, digits.test.images).mean().item()
                 yield seconds, elbo
                 started = time.perf_counter()

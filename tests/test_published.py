@@ -41,6 +41,7 @@ def measured(monkeypatch, tmp_path):
     """Records of two claims under two seeds, and the file that they were saved to."""
     monkeypatch.setattr(hypotheses, "CLAIMS", (claim("C98", 1, later=True), claim("C99", 4)))
     monkeypatch.setattr(published, "models", lambda profile, seeds: [])
+    monkeypatch.setattr(published, "settings", lambda profile, cache: {})
     records = [claims.evaluate(found, "quick", seeds=[4, 1]) for found in hypotheses.CLAIMS]
     save(records, tmp_path / "quick.json", began=origin("quick", [4, 1]))
     return records, tmp_path / "quick.json"
@@ -103,6 +104,7 @@ def test_a_model_that_could_not_be_trained_is_stored_as_null_and_read_as_nan(mon
     case = Case(condition="always", criteria=(Criterion(metric="m", measure=measure, low=0),))
     monkeypatch.setattr(hypotheses, "CLAIMS", (Claim(id="C98", section="5", statement="a test", cases=(case,)),))
     monkeypatch.setattr(published, "models", lambda profile, seeds: [])
+    monkeypatch.setattr(published, "settings", lambda profile, cache: {})
     records, file = [claims.evaluate(hypotheses.CLAIMS[0], "quick", seeds=[0, 1])], tmp_path / "quick.json"
     save(records, file, began=origin("quick", [0, 1]))
     assert json.loads(file.read_text(), parse_constant=pytest.fail)["claims"]["C98"][0]["values"] == [1.0, None]

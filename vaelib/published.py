@@ -13,11 +13,12 @@ from math import isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vaelib import audit, claims, data, hypotheses
-from vaelib.catalogue import PICTURED, TABLED, experiments
+from vaelib import audit, claims, data, hypotheses, linear
+from vaelib.catalogue import LARGE_BETA, PICTURED, TABLED, experiments
 from vaelib.claims import Claim, ClaimRecord, conclude, table
 from vaelib.errors import MendableError
 from vaelib.experiments import Experiment
+from vaelib.measurements import reference
 from vaelib.provenance import code_digest, digest, versions
 from vaelib.trained import entry
 
@@ -137,7 +138,12 @@ def save(
         for record in records
     }
     new = [seed for seed in seeds if seed not in done]
-    content = {**began, "training_seconds": seconds + round(_seconds(profile, new, cache)), "claims": findings}
+    content = {
+        **began,
+        "training_seconds": seconds + round(_seconds(profile, new, cache)),
+        "settings": settings(profile, cache=cache),
+        "claims": findings,
+    }
     partial = file.with_name(f".{file.name}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +156,19 @@ def save(
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def settings(profile: str, *, cache: Path | str | None = None) -> dict[str, Any]:
+    """What the settings of the claims, chosen on the digits, amount to on these data.
+
+    The number of directions whose eigenvalue exceeds the largest weight (`vaelib.linear.active_directions`), and the
+    precision of real images with noise of each standard deviation (`vaelib.measurements.Reference`).
+    """
+    eigenvalues = linear.eigenvalues(data.load(profile).train.images)
+    return {
+        "directions_above_large_beta": linear.active_directions(eigenvalues, beta=LARGE_BETA, sigma=1.0),
+        "precision_noise": reference(profile, cache=cache).precision_noise,
+    }
 
 
 def load(file: Path) -> Published:
