@@ -9,7 +9,7 @@ import inspect
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from math import isnan, nan
+from math import isclose, isnan, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -232,9 +232,13 @@ def _record(claim: Claim, found: Sequence[dict[str, Any]], profile: str, seeds: 
     if not same:
         return None
     for stored, finding in zip(found, record.findings, strict=True):
-        if (stored["mean"], stored["sd"]) != (_stored(finding.mean), _stored(finding.spread)):
+        if not all(_same(stored[name], value) for name, value in (("mean", finding.mean), ("sd", finding.spread))):
             raise ValueError(f"the values of {claim.id}, {finding.metric}, are not those of its mean")
     return record
+
+
+def _same(stored: float | None, value: float) -> bool:
+    return isnan(value) if stored is None else isclose(stored, value, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _stored(value: float) -> float | None:
