@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from vaelib import plots
 from vaelib.plots import Curves, Series
@@ -93,7 +94,40 @@ def test_the_line_of_the_budget_is_where_the_two_parts_are_the_variance_of_the_d
     np.testing.assert_array_equal(dial.get_ydata(), [15, 15])
     assert dial.get_linestyle() == "-"
     assert other.get_linestyle() == "None"
-    assert {text.get_text() for text in axis.texts} == {"1", "6", "a"}
+    (inset,) = axis.child_axes
+    assert {text.get_text() for text in axis.texts} == {"1", "6"}
+    assert {text.get_text() for text in inset.texts} == {"a"}
+
+
+def overlaps(texts):
+    """Pairs of texts of which one covers a part of the other; the lines that lead to them may."""
+    boxes = [Text.get_window_extent(text) for text in texts]
+    return sum(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_names_of_points_that_lie_on_each_other_stand_apart():
+    labels = torch.arange(30) % 10
+    figure = plots.latent_planes(Plane(torch.randn(30, 2) / 100, labels, torch.rand(2, 2, 784)))
+    budget = plots.budget_plane({"one": [plots.Point(str(i), 0.8, 0.2) for i in range(5)]})
+    for shown, axis in ((figure, figure.axes[0]), (budget, budget.axes[0].child_axes[0])):
+        shown.draw_without_rendering()
+        assert overlaps(axis.texts) == 0
+
+
+def test_legends_of_curves_hide_nothing():
+    series = {f"a series with a long name, {i}": Series([1, 2], [[i, i + 1]]) for i in range(4)}
+    figure = plots.curves(Curves("y", series), Curves("w", series), xlabel="x")
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        legend = axis.get_legend().get_window_extent()
+        assert legend.y0 >= axis.bbox.y1
+        assert legend.width <= axis.bbox.width
+
+
+def test_ticks_stand_at_the_values_of_their_own_panel():
+    one, two = Series([3, 5, 7], [[1, 2, 3]]), Series([1, 3], [[1, 2]])
+    figure = plots.curves(Curves("y", {"a": one}), Curves("w", {"b": two}), xlabel="x", ticks_at_values=True)
+    assert [list(axis.get_xticks()) for axis in figure.axes] == [[3, 5, 7], [1, 3]]
 
 
 def test_dots_stand_in_the_row_of_their_label():
@@ -103,6 +137,14 @@ def test_dots_stand_in_the_row_of_their_label():
     assert (list(p.get_xdata()), list(p.get_ydata())) == ([1], [0])
     assert (list(q.get_xdata()), list(q.get_ydata())) == ([2, 3], [0, 1])
     assert limit.get_xdata()[0] == 8
+
+
+def test_dots_of_repeated_runs_stand_at_their_mean_with_a_dot_for_each():
+    axis = plots.dots({"a": {"p": (1.0, 3.0)}}, xlabel="x").axes[0]
+    mark, runs = axis.lines
+    assert list(mark.get_xdata()) == [2]
+    assert list(runs.get_xdata()) == [1, 3]
+    assert runs.get_zorder() < mark.get_zorder()
 
 
 #: What is left of linear RGB to who lacks one kind of cone (Machado, Oliveira and Fernandes 2009, severity 1).
