@@ -95,6 +95,64 @@ def test_nothing_sticks_out(visit: Visit, size):
     assert page.evaluate(sticking_out) == []
 
 
+#: The boxes with a table, formula or program that is wider than they are, and of each: on which sides it is cut and on
+#: which it is shaded, left and right, at its start, in its middle and at its end; and rows that would hide the shade.
+CUT = """async () => {
+    const wide = [...document.querySelectorAll(".bd-article :is(table, mjx-container[display='true'], pre)")]
+        .map(item => { // the box that it scrolls in
+            let box = item;
+            while (box && !["auto", "scroll"].includes(getComputedStyle(box).overflowX)) box = box.parentElement;
+            return box;
+        })
+        .filter(box => box?.matches(".bd-article *") && box.checkVisibility() && box.scrollWidth > box.clientWidth);
+    const seen = new Map(wide.map(box => [box, {html: box.outerHTML.slice(0, 200), cut: [], shaded: []}]));
+    for (const part of [0, 0.5, 1]) {
+        for (const box of wide) box.scrollLeft = part * (box.scrollWidth - box.clientWidth);
+        for (const _ of [1, 2, 3]) await new Promise(requestAnimationFrame);
+        for (const box of wide) {
+            const shadows = [...getComputedStyle(box).boxShadow.matchAll(/(-?[0-9.]+)px 0px [^,]* inset/g)];
+            const across = shadows.map(shadow => Number(shadow[1]));
+            seen.get(box).cut.push([part > 0, part < 1]);
+            seen.get(box).shaded.push([across.some(x => x > 0), across.some(x => x < 0)]);
+            seen.get(box).opaque = [...box.querySelectorAll("tr, tr > *")].map(cell => getComputedStyle(cell))
+                .map(style => style.backgroundColor).filter(colour => !/^rgba[(].*, 0([.][0-9]+)?[)]$/.test(colour));
+        }
+    }
+    return [...seen.values()];
+}"""
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["1280", "375"])
+def test_what_is_cut_at_an_edge_is_shaded_there(visit: Visit, size):
+    """And nowhere else: at its end it is not."""
+    for box in visit.look(size=size).evaluate(CUT):
+        assert box["shaded"] == box["cut"], box["html"]
+        assert box["opaque"] == [], box["html"]
+
+
+@pytest.mark.parametrize("visit", ["book/notation.html", "book/appendix_corrections.html"], indirect=True)
+def test_a_phone_cuts_wide_tables_and_formulas(visit: Visit):
+    """So that the test before this one has something to look at."""
+    assert visit.look(size=PHONE).evaluate(CUT) != []
+
+
+@pytest.mark.parametrize("visit", ["book/appendix_audit.html"], indirect=True)
+def test_a_phone_shows_notes_on_programs_in_full(visit: Visit):
+    """One below the other, and each says what it is."""
+    tables = visit.look(size=PHONE).locator("#notes-on-single-programs table")
+    assert tables.count() > 0
+    told = """tables => tables.map(table => ({
+        fits: table.scrollWidth <= table.parentElement.clientWidth,
+        heads: [...table.querySelectorAll("th")].map(head => head.textContent),
+        notes: [...table.tBodies[0].rows].map(row => [...row.cells].slice(1).filter(cell => cell.textContent)
+            .map(cell => [cell.cellIndex, getComputedStyle(cell, "::before").content, cell.checkVisibility()])),
+    }))"""
+    for table in tables.evaluate_all(told):
+        assert table["fits"]
+        for note in (note for row in table["notes"] for note in row):
+            assert note == [note[0], f'"{table["heads"][note[0]]}"', True]
+
+
 @pytest.mark.parametrize(("theme", "size"), [("light", PHONE), ("dark", DESKTOP)], ids=["light", "dark"])
 def test_axe_finds_nothing(visit: Visit, theme, size):
     found = Axe().run(visit.look(theme=theme, size=size), options=WCAG).response["violations"]
