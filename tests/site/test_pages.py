@@ -122,10 +122,10 @@ CUT = """async () => {
 }"""
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["1280", "375"])
-def test_what_is_cut_at_an_edge_is_shaded_there(visit: Visit, size):
+@pytest.mark.parametrize(("theme", "size"), [("light", PHONE), ("dark", DESKTOP)], ids=["light", "dark"])
+def test_what_is_cut_at_an_edge_is_shaded_there(visit: Visit, theme, size):
     """And nowhere else: at its end it is not."""
-    for box in visit.look(size=size).evaluate(CUT):
+    for box in visit.look(theme=theme, size=size).evaluate(CUT):
         assert box["shaded"] == box["cut"], box["html"]
         assert box["opaque"] == [], box["html"]
 
