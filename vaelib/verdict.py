@@ -151,7 +151,7 @@ def as_markdown(table: Sequence[Row]) -> str:
             f"`{r.name}`",
             str(r.family),
             spread(r.mse, "{:.4f}"),
-            spread(r.bits, "{:.3f}") if r.bits else r.no_density,
+            spread(r.bits, "{:.3f}" if mean(r.bits) < 100 else "{:,.0f}") if r.bits else r.no_density,
             spread(r.active_units, "{:.0f}"),
             spread(r.mismatch_nats, "{:.1f}"),
             spread(r.frechet_ancestral, "{:.0f}"),
