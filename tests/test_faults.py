@@ -1,5 +1,6 @@
 r"""What happens on real machines: processes are killed, disks are full, networks are absent. Each is done for real."""
 
+import ast
 import os
 import re
 import shutil
@@ -15,9 +16,11 @@ import nbformat
 import psutil
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from vaelib import jobs
 from vaelib.classifier import ClassifierExperiment
+from vaelib.cli import app
 from vaelib.notebooks import NotebookError, run
 from vaelib.trained import entry, fetch
 
@@ -181,7 +184,7 @@ def test_a_process_that_is_killed_ends_the_others_with_a_word_and_keeps_what_was
 
 
 NOTEBOOK = [
-    ("profile = 'quick'\nseed = 0", ["parameters"]),
+    ("profile = 'quick'\nseed = 0\nrate = 0.5\nnoisy = False", ["parameters"]),
     ("from pathlib import Path\nPath('started').touch()", []),
 ]
 
@@ -329,9 +332,46 @@ def test_a_notebook_that_hangs_or_dies_is_named_with_what_to_do(source, message,
     assert not target.exists()
 
 
+def notebook_run(source: Path, target: Path, *options: str):
+    """What `vaelib notebook run` gives."""
+    return CliRunner(env={"NO_COLOR": "1"}).invoke(app, ["notebook", "run", str(source), str(target), *options])
+
+
 def test_an_unknown_parameter_is_refused_beside_those_that_there_are(tmp_path):
-    with pytest.raises(NotebookError, match="does not set sed; it sets profile, seed"):
-        run(notebook(tmp_path), tmp_path / "run" / "page.ipynb", parameters={"sed": 1}, timeout=60)
+    target = tmp_path / "run" / "page.ipynb"
+    result = notebook_run(notebook(tmp_path), target, "-p", "seed=1", "-p", "sed=1")
+    assert result.exit_code == 1
+    assert "does not set sed; it sets profile, seed, rate, noisy" in result.output and "Traceback" not in result.output
+    assert not target.parent.exists(), "the notebook was started"
+
+
+@pytest.mark.parametrize("text", ["seed", "=1", "a b=1", ""])
+def test_what_sets_no_parameter_is_refused(text, tmp_path):
+    target = tmp_path / "run" / "page.ipynb"
+    result = notebook_run(notebook(tmp_path), target, "--parameter", text)
+    assert result.exit_code == 2 and "sets no parameter, as seed=1 does" in result.output
+    assert not target.parent.exists(), "the notebook was started"
+
+
+@pytest.mark.parametrize("text", ["seed=1.5", "seed=one", "seed=None", "seed=", "profile=1", "rate=True", "noisy=1"])
+def test_a_parameter_of_another_type_is_refused(text, tmp_path):
+    target = tmp_path / "run" / "page.ipynb"
+    result = notebook_run(notebook(tmp_path), target, "-p", text)
+    assert result.exit_code == 1 and "of another type" in result.output
+    assert not target.parent.exists(), "the notebook was started"
+
+
+def test_parameters_have_their_types_override_the_options_and_are_shown_on_the_page(tmp_path):
+    target = tmp_path / "run" / "page.ipynb"
+    given = {"profile": "a\"b'\\1=#", "seed": 12, "rate": -2, "noisy": True}
+    options = [option for name, value in given.items() for option in ("--parameter", f"{name}={value}")]
+    source = notebook(tmp_path, "print([profile, seed, rate, noisy])")
+    result = notebook_run(source, target, "--seed", "7", *options)
+    assert result.exit_code == 0, result.output
+    page = nbformat.read(target, as_version=4)
+    assert ast.literal_eval(page.cells[-1].outputs[0].text) == list(given.values())
+    shown = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(page.cells[0].source).body}
+    assert shown == given
 
 
 # Pickle

@@ -90,6 +90,14 @@ def _seeds(text: str) -> list[int]:
 SeedsOption = Annotated[str, typer.Option(help="Seeds, such as 0-19 or 0,3,7-9.")]
 
 
+def _assignments(texts: Sequence[str]) -> dict[str, str]:
+    """Names and values from texts such as seed=1; the last of a name counts."""
+    found = {text: re.fullmatch(r"(\w+)=(.*)", text) for text in texts}
+    if wrong := [text for text, parts in found.items() if not parts]:
+        raise typer.BadParameter(f"{wrong[0]!r} sets no parameter, as seed=1 does")
+    return {parts[1]: parts[2] for parts in found.values() if parts}
+
+
 @app.command()
 def train(
     names: NamesArgument = None,
@@ -333,12 +341,17 @@ def run_notebook(
     profile: ProfileOption = Profile.quick,
     seed: SeedOption = 0,
     timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = 3600,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter by name; overrides the options."),
+    ] = None,
 ) -> None:
-    """Execute a notebook under a profile and a seed."""
+    """Execute a notebook under a profile and a seed, or with any parameter that its cell of parameters sets."""
     with _plain_errors("notebook run"):
         from vaelib import notebooks
 
-        notebooks.run(source, target, parameters={"profile": str(profile), "seed": seed}, timeout=timeout)
+        given = {name: notebooks.typed(text) for name, text in _assignments(parameter or []).items()}
+        notebooks.run(source, target, parameters={"profile": str(profile), "seed": seed, **given}, timeout=timeout)
 
 
 @notebook_app.command("store")

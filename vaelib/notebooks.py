@@ -3,6 +3,7 @@ r"""What the build does with notebooks: run one with parameters, and store a run
 import logging
 import os
 import re
+from ast import literal_eval
 from base64 import b64decode
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+from papermill.translators import PythonTranslator
 from traitlets.config import Config
 
 from vaelib import lineage
@@ -80,16 +82,10 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
 
     The metadata of each cell that makes a figure say which models it was computed from (`attribute`).
 
-    Raises `NotebookError` for a parameter that its cell of parameters does not set, and where a cell raises, takes
-    more than `timeout` seconds or ends the kernel.
+    Raises `NotebookError` for a parameter that its cell of parameters does not set or sets to a value of another type,
+    and where a cell raises, takes more than `timeout` seconds or ends the kernel.
     """
-    known = papermill.inspect_notebook(str(source)).keys()
-    unknown = sorted(parameters.keys() - known)
-    if unknown:
-        raise NotebookError(
-            f"{source}: its cell tagged {PARAMETERS_TAG!r} does not set {', '.join(unknown)}; it sets "
-            f"{', '.join(known) or 'nothing'}"
-        )
+    check_parameters(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     partial = target.with_name(f".{target.name}")  # hidden, so that Jupyter Book never takes it for a page
@@ -132,6 +128,18 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
             partial.unlink(missing_ok=True)
 
 
+def check_parameters(source: Path, parameters: dict[str, Any]) -> None:
+    """Raise unless the cell of parameters sets each of these, to a value of its type (an integer is a number too)."""
+    known = papermill.inspect_notebook(str(source))
+    cell = f"{source}: its cell tagged {PARAMETERS_TAG!r}"
+    if unknown := sorted(parameters.keys() - known.keys()):
+        raise NotebookError(f"{cell} does not set {', '.join(unknown)}; it sets {', '.join(known) or 'nothing'}")
+    for name, value in parameters.items():
+        default = literal_eval(known[name]["default"])
+        if type(value) not in ({int, float} if isinstance(default, float) else {type(default)}):
+            raise NotebookError(f"{cell} sets {name} to {default!r}, and {value!r} is of another type")
+
+
 def write_values(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
     """Put the values into the cell of parameters and drop the cell that papermill injected.
 
@@ -141,14 +149,17 @@ def write_values(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
     cell = next(cell for cell in notebook.cells if PARAMETERS_TAG in cell.metadata.get("tags", []))
     for name, value in parameters.items():
         assignment = re.compile(rf"^({name}\s*(?::[^=]*)?=\s*)[^#\n]*?(\s*(?:#.*)?)$", re.MULTILINE)
-        cell.source, found = assignment.subn(rf"\g<1>{literal(value)}\g<2>", cell.source)
+        literal = PythonTranslator.translate(value).replace("\\", r"\\")  # in a template of `re`
+        cell.source, found = assignment.subn(rf"\g<1>{literal}\g<2>", cell.source)
         if found != 1:
             raise NotebookError(f"its cell tagged {PARAMETERS_TAG!r} must set {name} once, on a line of its own")
 
 
-def literal(value: object) -> str:
-    """A Python literal with the quotes that ruff prefers."""
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+def typed(text: str) -> Any:
+    """A parameter from the command line: a number, True, False, None or the text, as papermill's own decides."""
+    from papermill.cli import _resolve_type  # here, as this module looks at standard input when it is imported
+
+    return _resolve_type(text)
 
 
 def attribute(notebook: NotebookNode, lookups: Sequence[lineage.Note], parameters: dict[str, Any]) -> None:
