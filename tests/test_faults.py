@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import distributed
 import nbformat
 import psutil
 import pytest
@@ -44,13 +45,22 @@ def script(body: str) -> list[str]:
     return [sys.executable, "-c", textwrap.dedent(PREAMBLE) + textwrap.dedent(body)]
 
 
+def missing(what: str):
+    """Skip a test for want of something that a user's system may lack; where `CI` is true, let the test fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
 def in_namespace(*commands: str) -> list[str]:
-    """The beginning of a command that runs after these, as root of a namespace of its own; skips where that is not
-    allowed."""
+    """The beginning of a command that runs after these, as root of a namespace of its own; see `missing`."""
     kinds = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
     before = " && ".join(commands)
-    if not shutil.which("unshare") or subprocess.run([*kinds, "sh", "-c", before], capture_output=True).returncode:
-        pytest.skip("this system allows no namespaces")
+    if not shutil.which("unshare"):
+        missing("this system has no command unshare")
+    tried = subprocess.run([*kinds, "sh", "-c", before], capture_output=True, text=True)
+    if tried.returncode:
+        missing(f"this system allows no namespaces: {tried.stderr}")
     return [*kinds, "sh", "-c", f'{before} && exec "$0" "$@"']
 
 
@@ -218,7 +228,6 @@ def test_a_run_of_a_notebook_that_was_killed_leaves_no_page_and_can_be_repeated(
 
 
 def test_a_worker_of_a_cluster_that_was_killed_loses_nothing(cache):
-    distributed = pytest.importorskip("distributed")
     experiments = [replace(TINY, epochs=2, seed=seed) for seed in range(4)]
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
@@ -276,6 +285,13 @@ def test_a_read_only_cache_gives_what_it_has_and_says_where_else_to_train(cache)
 # Networks
 
 
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_where_a_system_allows_no_namespaces_the_tests_fail_if_they_may_not_be_skipped(ci, outcome, monkeypatch):
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="allows no namespaces"):
+        in_namespace("false")
+
+
 def test_training_and_measuring_side_by_side_need_no_network(cache):
     body = """
         from vaelib.jobs import run_all
@@ -287,7 +303,6 @@ def test_training_and_measuring_side_by_side_need_no_network(cache):
 
 
 def test_what_a_worker_wrote_elsewhere_is_not_taken_for_finished(cache, monkeypatch):
-    distributed = pytest.importorskip("distributed")
     elsewhere = cache.parent / "elsewhere"
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="inproc://"
