@@ -312,6 +312,13 @@ def test_what_a_worker_wrote_elsewhere_is_not_taken_for_finished(cache, monkeypa
             list(jobs.run_all([TINY], scheduler=cluster.scheduler_address))
 
 
+def test_a_scheduler_without_dask_is_answered_with_what_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    result = CliRunner().invoke(app, ["sweep", "simple-d2", "--scheduler", "tcp://127.0.0.1:1"])
+    assert result.exit_code == 1
+    assert "needs dask.distributed" in result.output and "`make env` or pip install -e '.[cluster]'" in result.output
+
+
 # Numbers
 
 

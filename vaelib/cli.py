@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -69,7 +70,7 @@ def _plain_errors(command: str) -> Iterator[None]:
         errors.print("Interrupted. Finished models are kept; run the same command again to go on.")
         raise typer.Exit(INTERRUPTED) from None
     except MendableError as error:
-        errors.print(f"[bold red]Error:[/] {error}", highlight=False)
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
         raise typer.Exit(1) from None
 
 

@@ -137,13 +137,16 @@ def _on_cluster(
     try:
         from distributed import Client, KilledWorker, as_completed
     except ImportError as error:
-        raise ClusterError("a scheduler needs dask.distributed: pip install 'vaelib[cluster]'") from error
+        raise ClusterError(
+            "a scheduler needs dask.distributed, which is not installed; in the checkout run `make env` or "
+            "pip install -e '.[cluster]'"
+        ) from error
     try:
         client = Client(scheduler, timeout="10s")
     except (OSError, ValueError) as error:
         raise ClusterError(
-            f"no dask scheduler answers at {scheduler!r} ({error}); start one with `dask scheduler` and workers with "
-            "`dask worker ADDRESS --nthreads 1`"
+            f"no dask scheduler answers at {scheduler!r} ({error}); start one with `.venv/bin/dask scheduler` and "
+            "workers with `.venv/bin/dask worker ADDRESS --nthreads 1`"
         ) from error
     with client:
         finished = as_completed(client.map(job, experiments, pure=False))
@@ -158,7 +161,7 @@ def _on_cluster(
             if not done.error and not entry(done.experiment, cache=cache).exists():
                 raise ClusterError(
                     f"{done.experiment.name} was finished by a worker and is not in this cache; give --cache a folder "
-                    "that all machines share, and install the same version of vaelib on all of them"
+                    "that all machines share under the same path, and check out the same commit on all of them"
                 )
             yield done
 
