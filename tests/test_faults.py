@@ -333,6 +333,11 @@ def test_a_model_whose_loss_is_not_finite_does_not_take_the_others_with_it(cache
 # Notebooks
 
 
+def notebook_run(source: Path, target: Path, *options: str):
+    """What `vaelib notebook run` gives."""
+    return CliRunner(env={"NO_COLOR": "1"}).invoke(app, ["notebook", "run", str(source), str(target), *options])
+
+
 def test_a_notebook_that_raises_is_named_with_its_cell_and_what_it_said(tmp_path):
     source, target = notebook(tmp_path, "1 / 0"), tmp_path / "run" / "page.ipynb"
     target.parent.mkdir()
@@ -341,6 +346,11 @@ def test_a_notebook_that_raises_is_named_with_its_cell_and_what_it_said(tmp_path
         run(source, target, parameters={}, timeout=60)
     assert target.read_text() == "the page of before"
     assert {file.name for file in target.parent.iterdir()} == {"page.ipynb", "started"}
+
+
+def test_what_a_notebook_said_is_shown_as_it_is(tmp_path):
+    result = notebook_run(notebook(tmp_path, "raise KeyError('[a] [/b]')"), tmp_path / "run" / "page.ipynb")
+    assert result.exit_code == 1 and "its cell 3 raised KeyError: '[a] [/b]'" in result.output
 
 
 @pytest.mark.parametrize(
@@ -352,11 +362,6 @@ def test_a_notebook_that_hangs_or_dies_is_named_with_what_to_do(source, message,
     with pytest.raises(NotebookError, match=f"page.ipynb: .*{message}.*was not written"):
         run(notebook(tmp_path, source), target, parameters={}, timeout=1)
     assert not target.exists()
-
-
-def notebook_run(source: Path, target: Path, *options: str):
-    """What `vaelib notebook run` gives."""
-    return CliRunner(env={"NO_COLOR": "1"}).invoke(app, ["notebook", "run", str(source), str(target), *options])
 
 
 def test_an_unknown_parameter_is_refused_beside_those_that_there_are(tmp_path):
@@ -399,10 +404,48 @@ def test_parameters_have_their_types_override_the_options_and_are_shown_on_the_p
 # Pickle
 
 
-def test_no_source_names_what_pickles_to_disk():
-    package = Path(jobs.__file__).parent
-    for file in package.glob("*.py"):
-        assert not re.search(r"torch\.(load|save)\b|\bpickle\b|joblib\.(load|dump)", file.read_text()), file.name
+ROOT = Path(__file__).parents[1]
+PICKLES = re.compile(
+    r"""pickle|\bdill\b|\bshelve\b|\bmarshal\b|weights_only|load_state_dict_from
+    |\b(torch|joblib)(\.\w+)*\.(load|save|dump)\b|\bfrom\ (torch|joblib)\S*\ import\b.*\b(load|save|dump)\b""",
+    re.VERBOSE,
+)
+
+
+def code() -> dict[str, str]:
+    """All code but the tests, by its place: modules and the code cells of the notebooks."""
+    modules = [file for folder in ("vaelib", "benchmarks", "book") for file in (ROOT / folder).rglob("*.py")]
+    found = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in modules}
+    for file in (ROOT / "book").glob("*.ipynb"):
+        for index, cell in enumerate(nbformat.read(file, as_version=4).cells):
+            if cell.cell_type == "code":
+                found[f"{file.name}, cell {index}"] = cell.source
+    return found
+
+
+def test_no_code_names_what_pickles_to_disk():
+    sources = code()
+    assert {"vaelib/store.py", "benchmarks/loops.py"} <= sources.keys()
+    assert any("find_vae" in source for name, source in sources.items() if ", cell " in name)
+    assert not {name: found[0] for name, source in sources.items() if (found := PICKLES.search(source))}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import cloudpickle",
+        "frame.to_pickle(file)",
+        "np.load(file, allow_pickle=True)",
+        "torch.save(model, file)",
+        "torch.jit.load(file)",
+        "from torch import load, nn",
+        "from joblib import Parallel, dump",
+        "joblib.load(file)",
+        "import dill as d",
+    ],
+)
+def test_code_that_pickles_would_be_seen(line):
+    assert PICKLES.search(line)
 
 
 def test_training_keeping_and_loading_unpickle_nothing(cache):

@@ -253,7 +253,7 @@ def _make(
                     progress.console.print(line, highlight=False)
             if done.error:
                 failed.add(done.experiment.key)
-                progress.console.print(f"[bold red]Failed:[/] {done.error}", highlight=False)
+                progress.console.print(f"[bold red]Failed:[/] {escape(done.error)}", highlight=False)
             if scheduler and done.experiment in missing:  # epochs are not announced by a cluster
                 progress.advance(task, done.experiment.epochs)
     return failed
@@ -410,7 +410,7 @@ def _check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         errors.print(
-            f"[bold red]Error:[/] device {device!r} cannot be used here ({reason}); try cpu",
+            f"[bold red]Error:[/] device {device!r} cannot be used here ({escape(reason)}); try cpu",
             highlight=False,
         )
         raise typer.Exit(2) from None

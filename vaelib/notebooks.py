@@ -109,8 +109,9 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
             nbformat.write(notebook, partial)
             partial.replace(target)
         except PapermillExecutionError as error:
+            number = error.exec_count - bool(parameters)  # papermill's own cell of parameters was counted
             raise NotebookError(
-                f"{source}: its cell {error.exec_count} raised {error.ename}: {error.evalue}\n"
+                f"{source}: its cell {number} raised {error.ename}: {error.evalue}\n"
                 + "\n".join(error.traceback)
                 + f"\n{target} was not written; mend what is said above and run the same command again"
             ) from error
