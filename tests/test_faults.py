@@ -134,7 +134,9 @@ def test_what_was_finished_is_not_lost_when_the_writing_of_its_successor_is_kill
         place.write(record, {name: weight + 1 for name, weight in weights.items()})
     """
     assert subprocess.run(script(body)).returncode == -signal.SIGKILL
-    assert same_bits(fetch(TINY).model, before.model)
+    lines = []
+    assert same_bits(fetch(TINY, report=lines.append).model, before.model)
+    assert "loaded" in lines[0], "it was lost and trained again"
 
 
 @pytest.mark.parametrize("done", [0, 1], ids=["before the weights", "between weights and record"])
@@ -170,9 +172,11 @@ def test_a_reader_never_sees_half_of_what_another_replaces(cache):
     with subprocess.Popen(script(body), stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout.readline() == "begun\n"
         seen = set()
-        while len(seen) < 10 and writer.poll() is None:
-            seen.add(place.read()[0]["weights_sha256"])
-        writer.kill()
+        try:
+            while len(seen) < 10 and writer.poll() is None:
+                seen.add(place.read()[0]["weights_sha256"])
+        finally:
+            writer.kill()
     assert len(seen) == 10
 
 
@@ -292,7 +296,7 @@ def test_where_a_system_allows_no_namespaces_the_tests_fail_if_they_may_not_be_s
         in_namespace("false")
 
 
-def test_training_and_measuring_side_by_side_need_no_network(cache):
+def test_training_side_by_side_needs_no_network(cache):
     body = """
         from vaelib.jobs import run_all
         done = list(run_all([TINY, LONGER], jobs=2))
@@ -300,6 +304,16 @@ def test_training_and_measuring_side_by_side_need_no_network(cache):
     """
     said = subprocess.run([*in_namespace("true"), *script(body)], capture_output=True, text=True)
     assert said.stdout.strip() == "2 ['', '']", said.stderr
+
+
+def test_a_notebook_is_run_without_a_network(tmp_path):
+    target = tmp_path / "run" / "page.ipynb"
+    body = f"""
+        from vaelib.cli import app
+        app(["notebook", "run", {str(notebook(tmp_path))!r}, {str(target)!r}])
+    """
+    said = subprocess.run([*in_namespace("true"), *script(body)], capture_output=True, text=True)
+    assert target.exists(), said.stderr
 
 
 def test_what_a_worker_wrote_elsewhere_is_not_taken_for_finished(cache, monkeypatch):
