@@ -44,9 +44,9 @@ def diagonal_normal(mu: Tensor, sigma: Tensor) -> Independent:
 def softplus(x: Tensor) -> Tensor:
     r""":math:`\ln(1 + e^x) = \max(x, 0) + \ln(1 + e^{-|x|})`, of any shape, for sums that contain more than it.
 
-    Five times as fast as torch's on a processor, where this function of every pixel took 10 to 14 % of training. The
-    price: what is below the rounding error of 1, about 1e-7 in float32, is rounded away, so where a small result
-    stands alone, as the encoder's sigma does, torch's is used.
+    On a processor several times as fast as torch's, which takes a good part of training where it is a function of every
+    pixel. The price: what is below the rounding error of 1, about 1e-7 in float32, is rounded away, so where a small
+    result stands alone, as the encoder's sigma does, torch's is used.
     """
     return _Softplus.apply(x)
 
