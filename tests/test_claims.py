@@ -42,7 +42,7 @@ def test_a_condition_names_the_cases_that_pass_under_every_seed_and_counts_the_o
     assert judge(outcomes) == (Verdict.CONDITIONAL, "low floor; not in 2 other cases")
     others = {"middle": (True, False), "narrow": (None, None), "wide": (None, True)}
     assert judge(outcomes | others)[1] == (
-        "low floor; not in 2 other cases; seeds differ in 1 other case; not trained under every seed in 1 other case; "
+        "low floor; not in 2 other cases; seeds differ in 1 other case; not trained under some seeds in 1 other case; "
         "not measured in 1 other case"
     )
 
@@ -57,7 +57,7 @@ def test_a_case_that_was_added_later_is_shown_and_not_judged():
 
 def test_an_undecided_claim_names_the_cases_on_which_seeds_differ():
     outcomes = {"middle": (True, False), "high": (False, False), "wide": (True, None)}
-    assert judge(outcomes)[1] == "differs between seeds: middle; could not be trained under every seed: wide"
+    assert judge(outcomes)[1] == "differs between seeds: middle; could not be trained under some seeds: wide"
 
 
 def claim(*criteria: Criterion) -> Claim:

@@ -226,12 +226,12 @@ def judge(outcomes: Mapping[str, Sequence[bool | None]]) -> tuple[Verdict, str]:
     lacking = [condition for condition in outcomes if condition not in (*passing, *failing, *mixed, *missing)]
     if len(passing) == len(outcomes):
         return Verdict.HOLDS, ""
-    counts = {"not in": failing, "seeds differ in": mixed, "not trained under every seed in": lacking}
+    counts = {"not in": failing, "seeds differ in": mixed, "not trained under some seeds in": lacking}
     counts["not measured in"] = missing
     others = [f"{words} {_number(cases, 'other case')}" for words, cases in counts.items() if cases]
     if passing:
         return Verdict.CONDITIONAL, "; ".join(passing + others)
-    words = {"differs between seeds: ": mixed, "could not be trained under every seed: ": lacking}
+    words = {"differs between seeds: ": mixed, "could not be trained under some seeds: ": lacking}
     if mixed or lacking:
         return Verdict.UNDECIDED, "; ".join(said + "; ".join(cases) for said, cases in words.items() if cases)
     if failing:
