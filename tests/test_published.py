@@ -6,10 +6,12 @@ import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from vaelib import claims, hypotheses, published
+from vaelib import claims, data, hypotheses, published
 from vaelib.catalogue import claim_seeds
 from vaelib.claims import Case, Claim, Criterion, Verdict
 from vaelib.published import (
@@ -233,6 +235,17 @@ def test_tables_have_a_column_for_each_reference(measured):
     assert "profile quick" in claims.verdicts_markdown(records, reference)
     assert "mean ± sd, quick" in claims.as_markdown(records, reference)
     assert "Reference: profile quick, seeds 4, 1." in claims.as_markdown(records, reference)
+
+
+@pytest.mark.parametrize("beta", [0.5, 2.0, 50.0])
+def test_settings_count_the_directions_of_the_data_beyond_the_weight(beta, monkeypatch):
+    monkeypatch.setattr(published, "LARGE_BETA", beta)
+    monkeypatch.setattr(published, "reference", lambda profile, cache: SimpleNamespace(precision_noise={"0": 1.0}))
+    variances = np.linalg.eigvalsh(np.cov(data.load("quick").train.images.numpy().T))
+    assert published.settings("quick") == {
+        "directions_above_large_beta": (variances > beta).sum(),
+        "precision_noise": {"0": 1.0},
+    }
 
 
 @pytest.mark.parametrize("profile", ["full", "fashion"])
