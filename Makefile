@@ -10,6 +10,9 @@ TIMEOUT ?= 3600
 # What `make reference` measures: full or fashion, and its seeds.
 REFERENCE ?= full
 SEEDS ?= 0-4
+# The name under which `make bench` stores what it measured: that of the processor, in small letters and hyphens.
+MACHINE ?= $(or $(shell { sed -n '/^model name/{s/.*: //p;q;}' /proc/cpuinfo || sysctl -n machdep.cpu.brand_string; } 2>/dev/null \
+    | sed -E 's/\((R|TM)\)//g; s/ *@.*//; s/[^[:alnum:]]+/-/g; s/-$$//' | tr '[:upper:]' '[:lower:]'),unknown)
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -178,9 +181,9 @@ reference: $(ENV) ## measure all claims over five seeds on the full data (an hou
 	@$(BIN)/vaelib claims book/results/$(REFERENCE).json --profile $(REFERENCE) --seeds $(SEEDS) --jobs $(JOBS)
 
 # pythae asks for a package that this Python does not admit, so it is installed alone and beside the environment.
-bench: $(ENV) ## measure speed: loops, machine, sizes, the whole book (an hour); the book shows the result
+bench: $(ENV) ## measure speed: loops, machine, sizes, the whole book (an hour); the book shows the result as MACHINE's
 	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target _build/bench -r benchmarks/requirements.txt
-	@PYTHONPATH=_build/bench OMP_NUM_THREADS=2 $(BIN)/python benchmarks book/results/speed.json
+	@PYTHONPATH=_build/bench OMP_NUM_THREADS=2 $(BIN)/python benchmarks "book/results/speed/$(MACHINE).json"
 
 lint: $(ENV) ## style, types, workflows and citation file
 	@$(BIN)/ruff check .

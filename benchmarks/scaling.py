@@ -38,7 +38,7 @@ def seconds_per_epoch(experiment: VaeExperiment, images: torch.Tensor) -> float:
 def against(name: str) -> dict[str, dict[str, float]]:
     """Microseconds per image of one model against each of four sizes, one thread, the others at their usual values."""
     torch.set_num_threads(1)
-    model = find_vae(name)
+    model = find_vae(name, "full")
     some = data.load("quick").train.images
     many = some.repeat(15, 1)
 
