@@ -1,6 +1,7 @@
 r"""The PDF of the chapter holds what its pages hold: each caption, and a picture for each."""
 
 import re
+import unicodedata
 
 import pytest
 from playwright.sync_api import Browser
@@ -36,8 +37,8 @@ def captions(browser: Browser) -> list[str]:
 
 
 def letters(text: str) -> str:
-    """Text without spaces and soft hyphens, which a PDF sets as it likes."""
-    return re.sub(r"[\s\u00ad]+", "", text)
+    """Text without spaces, soft hyphens and ligatures, which a PDF sets as it likes and as its fonts have them."""
+    return re.sub(r"[\s\u00ad]+", "", unicodedata.normalize("NFKC", text))
 
 
 def test_the_pages_have_captions(captions):
