@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaelib import catalogue, jobs
+from vaelib import catalogue, jobs, verdict
 from vaelib.training import NonFiniteLossError, fit
 
 
@@ -64,3 +64,22 @@ def test_an_error_in_training_leaves_subnormals_as_they_are():
     with pytest.raises(NonFiniteLossError), jobs.subnormals_as_zero():
         raise NonFiniteLossError
     assert torch.full((1,), 1e-39) * 1 > 0
+
+
+def test_the_yardstick_goes_first_and_the_last_of_the_catalogue_next(monkeypatch):
+    names = ["simple-d2", "classifier", "calibrated-d20"]
+    monkeypatch.setattr(jobs, "fetch", lambda *arguments, **options: None)
+    monkeypatch.setattr(jobs, "panel", lambda *arguments, **options: None)
+    done = jobs.run_all([catalogue.find(name) for name in names], jobs=1)
+    assert [job.experiment.name for job in done] == ["classifier", "calibrated-d20", "simple-d2"]
+
+
+def test_what_a_book_is_measured_by_is_measured_once(monkeypatch):
+    work = []
+    monkeypatch.setattr(jobs, "_run", lambda pieces, jobs: work.extend(pieces))
+    jobs.measure_book("quick", seed=0)
+    pieces = [(piece.func, repr(piece.args)) for piece in work]
+    assert len(set(pieces)) == len(pieces)
+    rows = [piece.args[0] for piece in work if piece.func is verdict.measure]
+    assert {row.name for row in rows if row.seed == 0} == {row.name for row in verdict.contenders("quick", seed=0)}
+    assert {row.seed for row in rows} == set(catalogue.table_seeds(0))

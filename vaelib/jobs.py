@@ -9,19 +9,20 @@ from multiprocessing import Manager
 from pathlib import Path
 from queue import Queue
 from threading import Lock, Thread, current_thread, main_thread
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from vaelib import verdict
-from vaelib.catalogue import PICTURED, claim_seeds, table_seeds
+from vaelib.catalogue import PICTURED, SMALL_BETA, beta_name, claim_seeds, find_vae, table_seeds
 from vaelib.claims import evaluate
 from vaelib.errors import MendableError
 from vaelib.experiments import Experiment, VaeExperiment
 from vaelib.hypotheses import CLAIMS
-from vaelib.measurements import panel
+from vaelib.measurements import measured, panel
+from vaelib.probes import evidence
 from vaelib.store import cache_folder
 from vaelib.trained import entry, fetch
 from vaelib.training import NonFiniteLossError
@@ -73,11 +74,12 @@ def run_all(
         raise ValueError(f"jobs must be at least 1, got {workers}")
     options = _Options(cache=cache_folder(cache), device=device, retrain=retrain, parent=os.getpid())
     if scheduler:
-        yield from _on_cluster(partial(_job, options=options, epochs=None), experiments, scheduler, cache)
+        yield from _on_cluster(partial(_job, options=options, epochs=None), _in_turn(experiments), scheduler, cache)
         return
     with _announced(on_epoch) as epochs:
         try:
-            yield from _parallel(workers)(delayed(_job)(experiment, options, epochs) for experiment in experiments)
+            work = (delayed(_job)(experiment, options, epochs) for experiment in _in_turn(experiments))
+            yield from _parallel(workers)(work)
         except TerminatedWorkerError as error:
             raise WorkerDiedError(
                 "a process was killed, perhaps for want of memory; what was finished is kept; run the same command "
@@ -85,25 +87,37 @@ def run_all(
             ) from error
 
 
+def _in_turn(experiments: Sequence[Experiment]) -> list[Experiment]:
+    """The yardstick, which all wait for, then those that take longest, the last ones of the catalogue."""
+    vaes = [experiment for experiment in experiments if isinstance(experiment, VaeExperiment)]
+    return [experiment for experiment in experiments if experiment not in vaes] + vaes[::-1]
+
+
 def measure_book(profile: str, *, seed: int, jobs: int | None = None, cache: Path | str | None = None) -> None:
-    """Make every measurement behind the tables and the claims, so that whoever asks later finds it in the cache."""
-    work: list[partial[Any]] = [
+    """Make every measurement behind tables, claims and their checks; whoever asks later finds it in the cache."""
+    tables = [
         partial(verdict.measure, model, cache=cache)
         for repeat in table_seeds(seed)
         for model in verdict.contenders(profile, seed=repeat)
         if repeat == seed or model.name not in PICTURED
     ]
-    _run(work, jobs)
-    measure_claims(profile, seeds=claim_seeds(profile, seed), jobs=jobs, cache=cache)
+    checks = [
+        partial(measured, evidence, find_vae(beta_name(beta, latent_dim=2), profile, seed=seed), cache=cache)
+        for beta in (1.0, SMALL_BETA)
+    ]
+    _run([*reversed(tables), *checks, *_claims(profile, claim_seeds(profile, seed), cache)], jobs)
 
 
 def measure_claims(
     profile: str, *, seeds: Sequence[int], jobs: int | None = None, cache: Path | str | None = None
 ) -> None:
     """Make every measurement behind the claims under each seed."""
-    _run(
-        [partial(_measure_claim, number, profile, seed, cache) for seed in seeds for number in range(len(CLAIMS))], jobs
-    )
+    _run(_claims(profile, seeds, cache), jobs)
+
+
+def _claims(profile: str, seeds: Sequence[int], cache: Path | str | None) -> list[partial[None]]:
+    """A piece of work for each claim and seed."""
+    return [partial(_measure_claim, number, profile, seed, cache) for seed in seeds for number in range(len(CLAIMS))]
 
 
 def _run(work: Sequence[Callable[[], object]], jobs: int | None) -> None:
