@@ -1,12 +1,13 @@
 """How models are trained side by side."""
 
+import os
 from itertools import count
 
 import pytest
 import torch
 from torch import nn
 
-from vaelib import catalogue, jobs, verdict
+from vaelib import catalogue, data, jobs, verdict
 from vaelib.training import NonFiniteLossError, fit
 
 
@@ -83,3 +84,19 @@ def test_what_a_book_is_measured_by_is_measured_once(monkeypatch):
     rows = [piece.args[0] for piece in work if piece.func is verdict.measure]
     assert {row.name for row in rows if row.seed == 0} == {row.name for row in verdict.contenders("quick", seed=0)}
     assert {row.seed for row in rows} == set(catalogue.table_seeds(0))
+
+
+def test_a_process_of_its_own_reads_the_images_once_for_all_its_jobs(monkeypatch):
+    read = []
+    monkeypatch.setattr(data, "PROFILES", {"quick": lambda device: read.append(device) or device})
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    jobs._keep_images.cache_clear()
+    jobs._settle(parent=os.getpid())
+    data.load("quick"), data.load("quick")
+    assert len(read) == 2  # the caller's own process goes on as it was
+    for _ in range(2):
+        jobs._settle(parent=-1)
+        data.load("quick"), data.load("quick")
+    assert len(read) == 3
+    jobs._keep_images.cache_clear()

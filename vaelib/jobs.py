@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache as memoise
 from functools import partial
 from multiprocessing import Manager
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from vaelib import verdict
+from vaelib import data, verdict
 from vaelib.catalogue import PICTURED, SMALL_BETA, beta_name, claim_seeds, find_vae, table_seeds
 from vaelib.claims import evaluate
 from vaelib.errors import MendableError
@@ -236,8 +237,16 @@ def _job(experiment: Experiment, options: _Options, epochs: "Queue[int | None] |
 
 
 def _settle(parent: int) -> None:
-    """In a process of its own, use one thread and leave Ctrl-C to the parent, which ends all of them."""
+    """In a process of its own, use one thread, read images once and leave Ctrl-C to the parent, which ends all."""
     if os.getpid() != parent:
         torch.set_num_threads(1)
+        _keep_images()
         if current_thread() is main_thread():  # elsewhere, as on a cluster's worker, signals are not ours
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@memoise
+def _keep_images() -> None:
+    """From now on read and verify the images of a profile once: a process has many jobs, and none changes them."""
+    for profile, load in data.PROFILES.items():
+        data.PROFILES[profile] = memoise(load)
