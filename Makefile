@@ -39,8 +39,8 @@ export VAELIB_DATA := $(abspath $(VAELIB_DATA))
 endif
 # One thread a process repeats bit for bit; the cores are used by running processes side by side.
 export OMP_NUM_THREADS ?= 1
-# Large tensors on large pages, where the C library is glibc: a few per cent less time, the same numbers.
-export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+# Where the C library is glibc: memory in large pages, and kept for the next tensor rather than given back; same numbers.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
