@@ -100,3 +100,13 @@ def test_a_process_of_its_own_reads_the_images_once_for_all_its_jobs(monkeypatch
         data.load("quick"), data.load("quick")
     assert len(read) == 3
     jobs._keep_images.cache_clear()
+
+
+def test_whatever_is_trained_or_measured_settles_first(monkeypatch):
+    told = []
+    monkeypatch.setattr(jobs, "_settle", lambda parent: told.append(parent))
+    monkeypatch.setattr(jobs, "fetch", lambda *arguments, **options: told.append("trained"))
+    monkeypatch.setattr(jobs, "panel", lambda *arguments, **options: None)
+    jobs._settled(lambda: told.append("measured"), 7)
+    list(jobs.run_all([catalogue.find("simple-d2")], jobs=1))
+    assert told == [7, "measured", os.getpid(), "trained"]
