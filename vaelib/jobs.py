@@ -2,6 +2,7 @@ r"""Many independent models side by side: one process of one thread per core, or
 
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache as memoise
@@ -127,6 +128,8 @@ def _run(work: Sequence[Callable[[], object]], jobs: int | None) -> None:
 
 
 def _parallel(workers: int) -> Parallel:
+    """A process whose memory has grown is replaced between two jobs, which nobody has to be warned of."""
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
     return Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)
 
 
