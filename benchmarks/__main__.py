@@ -14,8 +14,8 @@ from origin import LOOP_MODEL, origin
 
 import book
 from vaelib import data
-from vaelib.catalogue import SCHEDULES
-from vaelib.provenance import versions
+from vaelib.study.models import SCHEDULES
+from vaelib.study.provenance import versions
 
 #: Epochs of the tutorial, whose last test ELBO is the mark; the schedule of the full profile, which gets there sooner.
 EPOCHS = 10

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
 from vaelib import data
-from vaelib.catalogue import find_vae
 from vaelib.objectives import elbo_nats
 from vaelib.seeding import seeded
+from vaelib.study.models import find_vae
 from vaelib.training import fit
 
 BATCH, HIDDEN, LATENT = 128, 400, 20

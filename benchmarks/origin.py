@@ -5,8 +5,8 @@ from pathlib import Path
 
 from training_cost import NAMES
 
-from vaelib.catalogue import find_vae
-from vaelib.provenance import digest
+from vaelib.study.models import find_vae
+from vaelib.study.provenance import digest
 
 #: The model of the loops, beside those whose cost is measured.
 LOOP_MODEL = "bernoulli-d20"

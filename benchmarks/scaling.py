@@ -9,9 +9,9 @@ import torch
 from joblib import Parallel, delayed
 
 from vaelib import data
-from vaelib.catalogue import find_vae
-from vaelib.experiments import VaeExperiment
 from vaelib.seeding import seeded
+from vaelib.study.experiment import VaeExperiment
+from vaelib.study.models import find_vae
 from vaelib.training import fit
 
 IMAGES, LATENT_DIMS, WIDTHS, BATCHES = (
@@ -85,7 +85,7 @@ def peak_megabytes(name: str, profile: str) -> float:
     """Peak resident memory (Linux) of a process that loads a profile and trains a model for one epoch."""
     code = (
         "import re, torch; torch.set_num_threads(1)\n"
-        "from dataclasses import replace\nfrom vaelib.catalogue import find_vae\nfrom vaelib.experiments import train\n"
+        "from dataclasses import replace\nfrom vaelib.study.models import find_vae\nfrom vaelib.study.experiment import train\n"
         f"train(replace(find_vae({name!r}, {profile!r}), epochs=1))\n"
         "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )

@@ -9,8 +9,8 @@ import time
 import torch
 
 from vaelib import data
-from vaelib.catalogue import RADII, find_vae, structured_name
 from vaelib.seeding import seeded
+from vaelib.study.models import RADII, find_vae, structured_name
 from vaelib.training import fit
 
 TURNS, STEPS, BATCH = 12, 8, 128

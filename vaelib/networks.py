@@ -25,7 +25,7 @@ class Encoder(nn.Module):
 
 
 class DecoderBody(nn.Module):
-    """z `[..., d]` to the features `[..., hidden]` from which a likelihood of `vaelib.likelihoods` reads x."""
+    """z `[..., d]` to the features `[..., hidden]` from which a likelihood of `vaelib.likelihoods.gaussian` reads x."""
 
     def __init__(self, *, latent_dim: int, hidden: int = HIDDEN) -> None:
         super().__init__()

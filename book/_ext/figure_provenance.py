@@ -19,7 +19,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 logger = logging.getLogger(__name__)
 
-#: What `vaelib.trained.fetch` says of a model that it found: nothing that the line does not say.
+#: What `vaelib.study.trained.fetch` says of a model that it found: nothing that the line does not say.
 FOUND = re.compile(r"\S+ \(\w+, seed \d+\): loaded")
 #: Of more models than this the line says how many they are, and names them in a box that is closed at first.
 NAMED_IN_LINE = 4

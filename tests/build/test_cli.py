@@ -1,0 +1,218 @@
+r"""The command line says what it does, what went wrong and what to do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vaelib import data
+from vaelib.build import jobs
+from vaelib.build.cli import INTERRUPTED, app
+from vaelib.study import models as catalogue
+from vaelib.study.trained import entry
+from vaelib.study.verdicts import Case, Claim, Criterion
+
+
+@pytest.fixture
+def run():
+    """Call the command with arguments; output without colours, and the exit code."""
+
+    def call(*arguments: str):
+        return CliRunner(env={"NO_COLOR": "1", "COLUMNS": "200"}).invoke(app, arguments)
+
+    return call
+
+
+@pytest.fixture
+def short(monkeypatch, noise):
+    """All models are trained for one epoch on a few images of noise."""
+    full = catalogue.experiments
+
+    def experiments(profile="quick", *, seed=0):
+        return {name: replace(model, epochs=1) for name, model in full(profile, seed=seed).items()}
+
+    monkeypatch.setattr(catalogue, "experiments", experiments)
+
+
+def test_list_names_every_model(run):
+    shown = run("list").output
+    assert all(name in shown for name in catalogue.experiments())
+
+
+def test_train_show_and_list_agree(run, short):
+    before = json.loads(run("show", "simple-d2").output)
+    assert before["trained"] is False
+    trained = run("train", "simple-d2", "--jobs", "1")
+    assert trained.exit_code == 0, trained.output
+    assert "1 to train in 1 process" in trained.output
+    after = json.loads(run("show", "simple-d2").output)
+    assert after["config"] == before["config"]
+    assert after["metrics"].keys() == {"test_log_px_z_nats", "test_kl_nats"}
+    assert Path(after["file"]).is_file()
+    again = run("train", "simple-d2", "--jobs", "1")
+    assert "0 to train" in again.output
+
+
+def test_retrain_trains_what_is_there(run, short):
+    run("train", "simple-d2", "--jobs", "1")
+    assert "simple-d2 (quick, seed 0): trained" in run("train", "simple-d2", "--jobs", "1", "--retrain").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "simple-d3"), "no model is called 'simple-d3'; the models are: classifier, simple-d2"),
+        (("show", "nothing"), "no model is called 'nothing'"),
+    ],
+)
+def test_unknown_names_are_answered_with_the_known_ones(run, arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("train", "--profile", "medium"), ("train", "--seed", "-1"), ("train", "--jobs", "0")]
+)
+def test_impossible_options_are_refused(run, arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Invalid value" in result.output
+
+
+def test_a_device_that_is_not_there_is_refused(run):
+    result = run("train", "simple-d2", "--device", "cuda:99")
+    assert result.exit_code == 2
+    assert "device 'cuda:99' cannot be used here" in result.output
+
+
+def test_damaged_weights_are_named_with_the_command_that_mends_them(run, short):
+    run("train", "simple-d2", "--jobs", "1")
+    weights = entry(catalogue.find("simple-d2")).weights_file
+    weights.write_bytes(weights.read_bytes()[:-1])
+    result = run("train", "simple-d2", "--jobs", "1")
+    assert result.exit_code == 1
+    assert f"{weights} is damaged" in result.output
+    assert "rm " in result.output
+
+
+def test_every_epoch_of_every_model_is_announced(short):
+    announced = []
+    models = [catalogue.find(name) for name in ("classifier", "simple-d2", "simple-d20")]
+    done = list(jobs.run_all(models, jobs=1, on_epoch=lambda: announced.append(1)))
+    assert {job.experiment.name for job in done} == {model.name for model in models}
+    assert len(announced) == sum(model.epochs for model in models)
+
+
+def test_ctrl_c_ends_the_command_with_one_line_and_no_half_written_file(tmp_path):
+    code = "from vaelib.build.cli import app; app()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "train", "simple-d2", "simple-d20", "--jobs", "2", "--cache", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    while process.poll() is None and not list(tmp_path.glob("models/*.lock")):
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED, stderr
+    assert "Interrupted. Finished models are kept" in stderr
+    assert "Traceback" not in stderr
+    assert {file.suffix for file in tmp_path.glob("models/*")} <= {".lock"}
+
+
+def test_report_says_which_data_the_build_used(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaelib.hypotheses.CLAIMS", ())
+    result = run("report", "--output", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "data.md").read_text()
+    assert "**quick** profile: 4,000 training and 1,000 test images" in text
+    assert data.QUICK_SHA256[:16] in text
+    assert "this build finds" in (tmp_path / "verdicts.md").read_text()
+
+
+def test_report_describes_the_models_of_the_build(run, short, tmp_path, monkeypatch):
+    monkeypatch.setattr("vaelib.hypotheses.CLAIMS", ())
+    assert run("train", "simple-d2", "--seed", "3", "--jobs", "1").exit_code == 0
+    assert run("report", "--seed", "3", "--output", str(tmp_path)).exit_code == 0
+    first, *others = (tmp_path / "models.md").read_text().split("(model-simple-d2)=")[1].split("\n(model-")
+    assert f"1 epochs in batches of {catalogue.find('simple-d2').batch_size}" in first
+    assert "profile quick, seed 3. Trained in 0 s on cpu" in first
+    assert f"key `{catalogue.find('simple-d2', seed=3).key}`" in first
+    assert all("Not in the cache" in other for other in others)
+
+
+def test_a_sweep_measures_every_seed_and_goes_on_where_it_was(run, short):
+    first = run("sweep", "simple-d2", "classifier", "--seeds", "3,5", "--jobs", "1")
+    assert first.exit_code == 0, first.output
+    assert "3 models (quick profile): 0 in the cache, 3 to train in 1 process" in first.output
+    assert all(entry(catalogue.find("simple-d2", seed=seed)).exists() for seed in (3, 5))
+    row = next(line for line in first.output.splitlines() if line.startswith("│ simple-d2"))
+    assert row.split("│")[2].strip() == "2" and row.count("±") == 4
+    again = run("sweep", "simple-d2", "--seeds", "3-5", "--jobs", "1")
+    assert "3 models (quick profile): 2 in the cache, 1 to train" in again.output
+
+
+def test_a_sweep_says_which_models_failed_and_shows_the_others(run, short, monkeypatch):
+    known = catalogue.experiments
+
+    def experiments(profile="quick", *, seed=0):
+        models = known(profile, seed=seed)
+        return models | {"simple-d2": replace(models["simple-d2"], learning_rate=1e30)}
+
+    monkeypatch.setattr(catalogue, "experiments", experiments)
+    result = run("sweep", "simple-d2", "sigma-1-d2", "--jobs", "1")
+    assert result.exit_code == 1
+    assert "Failed: simple-d2 (quick, seed 0): " in result.output
+    assert any(line.startswith("│ sigma-1-d2") for line in result.output.splitlines())
+
+
+@pytest.mark.parametrize(("seed", "code"), [(0, 1), (1, 0)])
+def test_a_book_bears_a_model_that_cannot_be_trained_under_a_later_seed_but_not_under_its_own(
+    seed, code, run, short, monkeypatch
+):
+    lost = replace(catalogue.find("simple-d2", seed=seed), learning_rate=1e30)
+    monkeypatch.setattr(catalogue, "behind_the_book", lambda profile, seed: [lost, catalogue.find("sigma-1-d2")])
+    monkeypatch.setattr("vaelib.jobs.measure_book", lambda *book, **options: None)
+    result = run("train", "--jobs", "1")
+    assert result.exit_code == code
+    assert f"Failed: simple-d2 (quick, seed {seed}): " in result.output
+    assert entry(catalogue.find("sigma-1-d2")).exists()
+
+
+@pytest.mark.parametrize("seeds", ["", "a", "3-1", "1,1", "0-", "-1"])
+def test_seeds_that_are_none_are_refused(seeds, run):
+    result = run("sweep", "simple-d2", "--seeds", seeds)
+    assert result.exit_code == 2
+    assert "no list of seeds such as 0-19 or 0,3,7-9" in result.output
+
+
+def test_a_scheduler_that_does_not_answer_is_named(run):
+    result = run("sweep", "simple-d2", "--scheduler", "tcp://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "no dask scheduler answers at 'tcp://127.0.0.1:1'" in result.output
+
+
+def test_claims_are_written_with_their_values(run, tmp_path, monkeypatch):
+    criterion = Criterion(metric="m", measure=lambda run: run.seed, low=1)
+    case = Case(condition="always", criteria=(criterion,))
+    monkeypatch.setattr("vaelib.hypotheses.CLAIMS", (Claim(id="C99", section="5", statement="s", cases=(case,)),))
+    monkeypatch.setattr("vaelib.jobs.CLAIMS", ())
+    monkeypatch.setattr("vaelib.published.models", lambda profile, seeds: [])
+    monkeypatch.setattr("vaelib.published.settings", lambda profile, *, cache: {})  # they would train the yardstick
+    monkeypatch.setattr("vaelib.cli._make", lambda experiments, **options: set())
+    result = run("claims", str(tmp_path / "quick.json"), "--profile", "quick", "--seeds", "0-2")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "quick.json").read_text())["claims"]["C99"][0]["values"] == [0, 1, 2]

@@ -1,0 +1,153 @@
+r"""Variances that a rule sets while the networks learn; in float64."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from vaelib.likelihoods.gaussian import GECO_RATE, RUNNING_SHARE, CalibratedGaussian, ToleranceGaussian
+from vaelib.networks import DecoderBody, Encoder
+from vaelib.objectives import adaptive_elbo_nats, elbo_nats
+from vaelib.seeding import seeded
+from vaelib.training import fit
+from vaelib.vae import VAE
+
+pytestmark = pytest.mark.usefixtures("float64")
+over = pytest.mark.parametrize
+
+PIXELS, FEATURES = 6, 5
+
+
+def calibrated():
+    return CalibratedGaussian(features=FEATURES, pixels=PIXELS)
+
+
+def tolerant(tolerance=0.1):
+    return ToleranceGaussian(features=FEATURES, pixels=PIXELS, tolerance=tolerance)
+
+
+def vae_with(head):
+    """A small VAE with this head."""
+    return VAE(
+        encoder=Encoder(pixels=PIXELS, latent_dim=2, hidden=FEATURES),
+        decoder=DecoderBody(latent_dim=2, hidden=FEATURES),
+        head=head,
+        latent_dim=2,
+    )
+
+
+# The calibrated variance
+
+
+@torch.no_grad()
+def test_the_calibrated_variance_maximises_the_likelihood():
+    head, h, x = calibrated(), torch.randn(200, FEATURES), torch.rand(200, PIXELS)
+    error = (x - head(h).mean).square().mean()
+    head.adapt(error)
+    torch.testing.assert_close(head.sigma.square(), error)
+    best = head(h).log_prob(x).mean()
+    grid = head.sigma * torch.logspace(-1, 1, 401)
+    others = torch.stack([Normal(head(h).mean, sigma).log_prob(x).sum(dim=1).mean() for sigma in grid])
+    assert (others <= best + 1e-12).all()
+    torch.testing.assert_close(others[200], best)  # the middle of the grid is sigma itself
+    torch.testing.assert_close(best, -PIXELS / 2 * (1 + (2 * math.pi * error).log()))
+
+
+def test_the_running_error_forgets_geometrically():
+    head, first, second = calibrated(), torch.tensor(0.7), torch.tensor(0.2)
+    head.adapt(first)
+    torch.testing.assert_close(head.sigma.square(), first)  # nothing is left of what the variance was before
+    for number in range(1, 300):
+        head.adapt(second)
+        expected = second + (first - second) * (1 - RUNNING_SHARE) ** number
+        torch.testing.assert_close(head.sigma.square(), expected)
+
+
+def test_the_calibrated_variance_converges_to_the_mean_squared_error_of_unequal_batches():
+    head, errors = calibrated(), 0.1 + 0.2 * torch.rand(3_000)
+    seen = []
+    for error in errors:
+        head.adapt(error)
+        seen.append(head.sigma.square().item())
+    # The running mean of independent errors has their variance times s / (2 - s), s the share of the newest.
+    spread = (0.2**2 / 12 * RUNNING_SHARE / (2 - RUNNING_SHARE)) ** 0.5
+    late = torch.tensor(seen[500:])
+    assert late.mean().item() == pytest.approx(0.2, abs=0.003)
+    assert late.std().item() == pytest.approx(spread, rel=0.3)
+
+
+# Its objective
+
+
+@over("make", [calibrated, tolerant])
+def test_the_objective_is_the_elbo_and_the_head_sees_the_error_of_the_batch(make):
+    vae, x = vae_with(make()).train(), torch.rand(40, PIXELS)
+    variance = vae.head.sigma.square().item()
+    with seeded(1):
+        exact = elbo_nats(vae, x)
+    with seeded(1):
+        error = (x - vae.likelihood(vae.posterior(x).rsample()).mean).square().mean()
+    with seeded(1):
+        torch.testing.assert_close(adaptive_elbo_nats(vae, x), exact)
+    torch.testing.assert_close(vae.head.running_error, error.detach())
+    assert vae.head.sigma.square().item() != variance
+
+
+@over("make", [calibrated, tolerant])
+def test_nothing_adapts_in_evaluation(make):
+    vae = vae_with(make()).eval()
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    adaptive_elbo_nats(vae, torch.rand(40, PIXELS))
+    assert all(torch.equal(value, before[name]) or value.isnan() for name, value in vae.state_dict().items())
+    assert vae.head.running_error.isnan()
+
+
+@over("make", [calibrated, tolerant])
+def test_no_gradient_reaches_the_variance_and_the_weights_carry_it(make):
+    head = make()
+    head.adapt(torch.tensor(0.03))
+    assert {name for name, _ in head.named_parameters()} == {"mu.weight", "mu.bias"}
+    assert not head.sigma.requires_grad
+    other, h, x = make(), torch.randn(3, FEATURES), torch.rand(3, PIXELS)
+    other.load_state_dict(head.state_dict())
+    torch.testing.assert_close(other(h).log_prob(x), head(h).log_prob(x))
+
+
+def test_training_ends_calibrated():
+    x = 0.5 + 0.1 * torch.randn(256, PIXELS)
+    vae = vae_with(calibrated())
+    settings = {"epochs": 150, "batch_size": 64, "learning_rate": 1e-2}
+    list(fit(vae, lambda batch: -adaptive_elbo_nats(vae, batch), (x,), **settings))
+    with torch.no_grad():
+        means = vae.likelihood(vae.posterior(x).sample((200,))).mean
+    assert vae.head.sigma.square().item() == pytest.approx((x - means).square().mean().item(), rel=0.1)
+    assert vae.head.sigma.item() == pytest.approx(0.1, rel=0.15)
+
+
+# The tolerance
+
+
+@over(("excess", "power"), [(5.0, -1.0), (2.0, -1.0), (1.5, -0.5), (1.0, 0.0), (0.75, 0.25), (0.0, 1.0)])
+def test_the_variance_falls_above_the_tolerance_rises_below_it_and_never_jumps(excess, power):
+    head = tolerant(tolerance=0.1)
+    head.adapt(torch.tensor(excess * 0.1**2))
+    assert head.sigma.square().log().item() == pytest.approx(GECO_RATE * power, abs=1e-12)
+
+
+@over("tolerance", [0.2, 0.4, 0.6])
+def test_the_tolerance_finds_the_water_level_of_the_optimal_linear_model(tolerance):
+    """The optimal linear model of variance v leaves min(v, lambda_i) of direction i: the mean of it is its error."""
+    eigenvalues = torch.tensor([1.0, 0.8, 0.5, 0.3, 0.1, 0.02])
+    head = tolerant(tolerance)
+    for _ in range(5_000):
+        head.adapt(torch.minimum(head.sigma.square(), eigenvalues).mean())
+    level = head.sigma.square()
+    assert torch.minimum(level, eigenvalues).mean().item() == pytest.approx(tolerance**2, rel=1e-3)
+    assert 0.01 < level < 1
+
+
+@over("tolerance", [0.0, -0.1])
+def test_a_tolerance_must_be_positive(tolerance):
+    with pytest.raises(ValueError, match=f"tolerance must be a positive standard deviation, got {tolerance}"):
+        tolerant(tolerance)

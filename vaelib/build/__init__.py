@@ -1,0 +1,1 @@
+r"""What makes the book: no notebook imports it."""

@@ -1,0 +1,76 @@
+r"""Measures of a trained model: of its reconstructions, of its codes, of its samples."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import gen_batches
+from torch import Tensor
+
+from vaelib.study.classifier import Classifier
+
+#: Images that are worked on at once: what they need stays in the processor's cache.
+CHUNK = 250
+
+
+def mse_per_pixel(x: Tensor, x_hat: Tensor) -> float:
+    r"""Mean of :math:`(x - \hat x)^2` over images and pixels; grey levels in [0, 1]."""
+    return (x - x_hat).square().mean().item()
+
+
+@torch.no_grad()
+def label_change_rate(classifier: Classifier, x: Tensor, x_hat: Tensor) -> float:
+    """Share of images `[B, pixels]` that the classifier takes for another digit after reconstruction."""
+    return (classifier.labels(x) != classifier.labels(x_hat)).float().mean().item()
+
+
+@torch.no_grad()
+def features(classifier: Classifier, x: Tensor) -> np.ndarray:
+    """Features `[B, 64]` of images `[B, pixels]`, float64."""
+    return torch.cat([classifier.features(few) for few in x.split(CHUNK)]).double().cpu().numpy()
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    r"""Squared Frechet distance of the Normals fitted to two sets of features, `[N, k]` and `[M, k]`.
+
+    :math:`\|\mu_a - \mu_b\|^2 + \mathrm{tr}(\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2})`, at least 0
+    (Heusel et al. 2017, with the features of this book's classifier in place of Inception's: not comparable with
+    published FIDs).
+    """
+    sigma_a, sigma_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    variances, directions = np.linalg.eigh(sigma_a)
+    root_a = directions * np.sqrt(variances.clip(min=0)) @ directions.T
+    cross = np.sqrt(np.linalg.eigvalsh(root_a @ sigma_b @ root_a).clip(min=0)).sum()
+    distance = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(sigma_a) + np.trace(sigma_b) - 2 * cross
+    return max(float(distance), 0.0)
+
+
+class PrecisionRecall(NamedTuple):
+    """Shares in [0, 1]."""
+
+    precision: float
+    """Of the samples that lie in the neighbourhood of the data: quality."""
+    recall: float
+    """Of the data that lie in the neighbourhood of the samples: diversity."""
+
+
+def precision_recall(data: np.ndarray, samples: np.ndarray, *, neighbours: int = 3) -> PrecisionRecall:
+    """Improved precision and recall from balls that reach to the k-th nearest neighbour (Kynkaanniemi et al. 2019).
+
+    Features `[N, k]` and `[M, k]`; the two sets should be of one size, since balls shrink with it.
+    """
+    radii_data, radii_samples = (_radii(points, neighbours) for points in (data, samples))
+    precise, recalled = [], np.zeros(len(data), dtype=bool)
+    for rows in gen_batches(len(samples), CHUNK):
+        squared = euclidean_distances(samples[rows], data, squared=True)
+        precise.append((squared <= radii_data).any(axis=1))
+        recalled |= (squared <= radii_samples[rows, None]).any(axis=0)
+    return PrecisionRecall(precision=float(np.concatenate(precise).mean()), recall=float(recalled.mean()))
+
+
+def _radii(points: np.ndarray, neighbours: int) -> np.ndarray:
+    """Squared distance of each row to its k-th nearest neighbour."""
+    nearest = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(points)
+    return np.square(nearest.kneighbors()[0][:, -1])

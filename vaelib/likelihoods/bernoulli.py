@@ -1,0 +1,50 @@
+r"""Pixels as Bernoulli variables: the cross-entropy of the repositories, and the density that it lacks the constant of."""
+
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, ContinuousBernoulli, Independent
+
+from vaelib.networks import softplus
+
+
+class LogitBernoulli(Bernoulli):
+    """torch's Bernoulli of given logits, with a faster logarithm."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        r""":math:`x l - \mathrm{softplus}(l)`, minus the cross-entropy of x and the sigmoid of the logit l."""
+        return value * self.logits - softplus(self.logits)
+
+
+class BernoulliPixels(nn.Module):
+    r"""A Bernoulli per pixel. On grey pixels its log-probability is cross-entropy, not the log of a density.
+
+    Its support is {0, 1}; the check is off because public implementations evaluate it between (Loaiza-Ganem and
+    Cunningham 2019).
+    """
+
+    def __init__(self, *, features: int, pixels: int) -> None:
+        super().__init__()
+        self.logits = nn.Linear(features, pixels)
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        return Independent(
+            LogitBernoulli(logits=self.logits(h), validate_args=False),
+            1,
+            validate_args=False,
+        )
+
+
+class ContinuousBernoulliPixels(nn.Module):
+    """The Bernoulli's formula with the constant that makes it a density on [0, 1] (Loaiza-Ganem and Cunningham 2019).
+
+    Its parameter is not its mean.
+    """
+
+    def __init__(self, *, features: int, pixels: int) -> None:
+        super().__init__()
+        self.logits = nn.Linear(features, pixels)
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        pixels = ContinuousBernoulli(logits=self.logits(h), validate_args=False)
+        return Independent(pixels, 1, validate_args=False)

@@ -1,0 +1,153 @@
+r"""Decoder heads: each turns the decoder's features into a distribution p(x|z) with the pixels as its event."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent
+
+from vaelib.data import DEQUANTISATION_STD
+from vaelib.networks import diagonal_normal, softplus
+
+#: Weight of the newest batch in the running error of an adaptive head; step size of GECO's multiplier.
+RUNNING_SHARE, GECO_RATE = 0.01, 0.02
+
+
+class PixelwiseGaussian(nn.Module):
+    r""":math:`N(\mu_x(z), \mathrm{diag}\,\sigma_x(z)^2)`, both from the network: the simple VAE's likelihood.
+
+    :math:`\mu_x = \mathrm{sigmoid}(\cdot)` and :math:`\sigma_x = \mathrm{floor} + \mathrm{softplus}(\cdot)`. Without a
+    floor the likelihood has no maximum on pixels that never change (Mattei and Frellsen 2018).
+    """
+
+    def __init__(self, *, features: int, pixels: int, floor: float = DEQUANTISATION_STD) -> None:
+        super().__init__()
+        if not floor > 0:
+            raise ValueError(f"floor must be a positive standard deviation, got {floor}; without it sigma_x can be 0")
+        self.floor = floor
+        self.mu = nn.Linear(features, pixels)
+        self.sigma = nn.Linear(features, pixels)
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        return diagonal_normal(torch.sigmoid(self.mu(h)), self.floor + softplus(self.sigma(h)))
+
+
+class FixedGaussian(nn.Module):
+    r""":math:`N(\mu_x(z), \sigma^2 I)` with one :math:`\sigma` chosen by hand; at 1 its log is -SSE/2 + constant."""
+
+    def __init__(self, *, features: int, pixels: int, sigma: float) -> None:
+        super().__init__()
+        if not sigma > 0:
+            raise ValueError(f"sigma must be a positive standard deviation, got {sigma}")
+        self.sigma = sigma
+        self.mu = nn.Linear(features, pixels)
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        mu = torch.sigmoid(self.mu(h))
+        return diagonal_normal(mu, torch.full_like(mu, self.sigma))
+
+
+class SharedGaussian(nn.Module):
+    r""":math:`N(\mu_x(z), \sigma^2 I)` with one learned :math:`\sigma` for all pixels and all z (Rybkin et al. 2021).
+
+    Maximised over sigma the likelihood is calibrated: :math:`\sigma^2` is the mean squared error. As in
+    `PixelwiseGaussian`, :math:`\sigma = \mathrm{floor} + \mathrm{softplus}(\cdot)`.
+    """
+
+    def __init__(self, *, features: int, pixels: int, floor: float = DEQUANTISATION_STD) -> None:
+        super().__init__()
+        if not floor > 0:
+            raise ValueError(f"floor must be a positive standard deviation, got {floor}")
+        self.floor = floor
+        self.mu = nn.Linear(features, pixels)
+        self.raw_sigma = nn.Parameter(torch.zeros(()))
+
+    @property
+    def sigma(self) -> Tensor:
+        """The standard deviation, a scalar."""
+        return self.floor + softplus(self.raw_sigma)
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        mu = torch.sigmoid(self.mu(h))
+        return diagonal_normal(mu, self.sigma.expand_as(mu))
+
+
+class AdaptiveGaussian(nn.Module, ABC):
+    r""":math:`N(\mu_x(z), \sigma^2 I)` with one :math:`\sigma` that no gradient moves: a rule sets it while training.
+
+    The rule sees each batch's mean squared error per pixel; `vaelib.objectives.adaptive_elbo_nats` shows it to it.
+    """
+
+    def __init__(self, *, features: int, pixels: int) -> None:
+        super().__init__()
+        self.mu = nn.Linear(features, pixels)
+        self.register_buffer("variance", torch.ones(()))
+        self.register_buffer("running_error", torch.full((), math.nan))
+
+    @abstractmethod
+    def adapt(self, error: Tensor) -> None:
+        """Move the variance after the mean squared error of a batch, a scalar, has been seen."""
+
+    def average(self, error: Tensor) -> Tensor:
+        """The running mean of the errors, over about the last 100 batches; the first one starts it."""
+        before = self.get_buffer("running_error")
+        before.copy_(torch.where(before.isnan(), error, torch.lerp(before, error, RUNNING_SHARE)))
+        return before
+
+    @property
+    def sigma(self) -> Tensor:
+        """The standard deviation, a scalar."""
+        return self.get_buffer("variance").sqrt()
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        mu = torch.sigmoid(self.mu(h))
+        return diagonal_normal(mu, self.sigma.expand_as(mu))
+
+
+class CalibratedGaussian(AdaptiveGaussian):
+    r""":math:`\sigma^2` at its closed-form optimum given the means: the mean squared error (Rybkin et al. 2021).
+
+    .. math:: \arg\max_{\sigma^2} E\Big[-\frac{m}{2} \ln 2\pi\sigma^2 - \frac{\|x - \mu_x(z)\|^2}{2\sigma^2}\Big]
+        = \frac1m E \|x - \mu_x(z)\|^2
+
+    Updated as a running mean, so that training climbs the ELBO in the networks and in the variance by turns.
+    """
+
+    def adapt(self, error: Tensor) -> None:
+        """Set the variance to the running mean squared error."""
+        self.get_buffer("variance").copy_(self.average(error))
+
+
+class ToleranceGaussian(AdaptiveGaussian):
+    r"""GECO: a multiplier :math:`\lambda` holds the reconstruction's error at a tolerance (Rezende and Viola 2018).
+
+    :math:`\lambda \|x - \mu\|^2 + KL` is the ELBO of the variance :math:`1 / 2\lambda`, so the multiplier is this
+    variance. It falls while the mean squared error exceeds `tolerance` squared and rises below it. The tolerance, a
+    standard deviation of a pixel, is chosen by hand.
+    """
+
+    def __init__(self, *, features: int, pixels: int, tolerance: float) -> None:
+        if not tolerance > 0:
+            raise ValueError(f"tolerance must be a positive standard deviation, got {tolerance}")
+        super().__init__(features=features, pixels=pixels)
+        self.tolerance = tolerance
+
+    def adapt(self, error: Tensor) -> None:
+        """One multiplicative step."""
+        excess = (self.average(error) / self.tolerance**2 - 1).clamp(-1, 1)
+        self.get_buffer("variance").mul_((-GECO_RATE * excess).exp())
+
+
+def independent_pixels(images: Tensor, *, floor: float) -> Independent:
+    r"""The latent-free model :math:`\prod_j N(\bar x_j, \max(s_j, \mathrm{floor})^2)`, fitted to images `[N, pixels]`.
+
+    On pixels that never change its likelihood is bounded by the floor alone (Mattei and Frellsen 2018).
+    """
+    if not floor > 0:
+        raise ValueError(f"floor must be a positive standard deviation, got {floor}")
+    return diagonal_normal(images.mean(dim=0), images.std(dim=0, correction=0).clamp(min=floor))

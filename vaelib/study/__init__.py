@@ -1,0 +1,1 @@
+r"""What this chapter trains, measures and claims."""

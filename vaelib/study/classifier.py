@@ -1,0 +1,108 @@
+r"""The yardstick of samples: a small classifier of digits that also learns to know a digit from a spoiled one.
+
+Features that were learned from clean digits alone hardly see noise: convolutions average it away, and blank or mean
+images fall among the digits. A yardstick for samples must see both, so the classifier has an eleventh class, training
+images that were spoiled on purpose. Its features serve the Frechet distance, precision and recall, its ten digit logits
+the rate at which reconstructions change their label.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchvision.transforms.functional import gaussian_blur
+
+from vaelib.data import Digits
+from vaelib.study.experiment import WATCHED, Experiment
+
+FEATURES = 64
+SPOILED = 10
+SIDE = 28
+
+
+class Classifier(nn.Module):
+    """Two strided convolutions, one layer of 64 features, eleven logits: ten digits, and 'spoiled'."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Unflatten(1, (1, SIDE, SIDE)),
+            nn.Conv2d(1, 16, kernel_size=5, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, kernel_size=5, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(32 * 4 * 4, FEATURES),
+            nn.ReLU(),
+        )
+        self.logits = nn.Linear(FEATURES, SPOILED + 1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images `[B, 784]`, cut to [0, 1] as they are when shown, to features `[B, 64]`."""
+        return self.body(x.clamp(0, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images `[B, 784]` to logits `[B, 11]`."""
+        return self.logits(self.features(x))
+
+    def labels(self, x: Tensor) -> Tensor:
+        """Images `[B, 784]` to the most probable digit `[B]`, spoiled or not."""
+        return self(x)[:, :SPOILED].argmax(dim=-1)
+
+
+def blur(images: Tensor, *, width: float) -> Tensor:
+    """Images `[B, 784]` under a Gaussian blur of this standard deviation in pixels."""
+    return gaussian_blur(images.reshape(-1, 1, SIDE, SIDE), kernel_size=[9, 9], sigma=[width, width]).flatten(1)
+
+
+def spoil(images: Tensor) -> Tensor:
+    """Each image `[B, 784]` in [0, 1] spoiled in one of four ways, by a random amount; draws from the global generator.
+
+    By amounts that a person sees at a glance: independent noise with a standard deviation of 0.3 to 1; blur with a
+    width of 1.5 to 3 pixels; a loss of contrast of 60 to 100 %; a mixture with another image of the batch.
+    """
+    way = torch.randint(4, (len(images), 1), device=images.device)
+    amount = torch.rand(len(images), 1, device=images.device)
+    width = 1.5 + 1.5 * torch.rand(()).item()
+    others = images[torch.randperm(len(images)).to(images.device)]
+    noisy = images + (0.3 + 0.7 * amount) * torch.randn_like(images)
+    blurred = blur(images, width=width)
+    pale = images * 0.4 * amount
+    mixed = images + (0.3 + 0.4 * amount) * (others - images)
+    return torch.stack((noisy, blurred, pale, mixed))[way[:, 0], torch.arange(len(images))].clamp(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierExperiment(Experiment):
+    """The classifier, trained on every image twice: as it is under its label, and spoiled under the eleventh."""
+
+    def build(self) -> Classifier:
+        """The untrained classifier."""
+        return Classifier()
+
+    def examples(self, digits: Digits) -> tuple[Tensor, ...]:
+        """Images and labels."""
+        return digits.images, digits.labels
+
+    def loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
+        """Cross-entropy of the clean and the spoiled image, per example."""
+        images, labels = batch
+        spoiled = torch.full_like(labels, SPOILED)
+        clean_loss = cross_entropy(model(images), labels, reduction="none")
+        return clean_loss + cross_entropy(model(spoil(images)), spoiled, reduction="none")
+
+    def watch(self, model: nn.Module, train: Digits) -> dict[str, float]:
+        """Accuracy on the first training images."""
+        assert isinstance(model, Classifier)
+        images, labels = train.images[:WATCHED], train.labels[:WATCHED]
+        return {"train_accuracy": (model.labels(images) == labels).float().mean().item()}
+
+    def metrics(self, model: nn.Module, test: Digits) -> dict[str, float]:
+        """Accuracy on the digits of the test split, and the share of spoiled ones that are known as such."""
+        assert isinstance(model, Classifier)
+        known = model(spoil(test.images)).argmax(dim=-1) == SPOILED
+        return {
+            "test_accuracy": (model.labels(test.images) == test.labels).double().mean().item(),
+            "test_spoiled_known": known.double().mean().item(),
+        }
