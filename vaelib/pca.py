@@ -8,7 +8,8 @@ from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from vaelib.linear import LinearEncoder, LinearGaussian, _positive
+from vaelib.errors import positive_std
+from vaelib.linear import LinearEncoder, LinearGaussian
 from vaelib.vae import VAE
 
 
@@ -87,7 +88,7 @@ def optimal_linear_vae(data: Spectrum, *, latent_dim: int, sigma: float, beta: f
     raises.
     """
     W, b = optimal_decoder(data, latent_dim=latent_dim, sigma=sigma, beta=beta)
-    decoder = LinearGaussian(features=latent_dim, pixels=len(b), sigma=sigma).double()
+    decoder = LinearGaussian(features=latent_dim, shape=b.shape, sigma=sigma).double()
     encoder = LinearEncoder(pixels=len(b), latent_dim=latent_dim).double()
     with torch.no_grad():
         decoder.mu.weight.copy_(W)
@@ -134,7 +135,7 @@ def _implied_variance(beta: float, sigma: float) -> float:
     r""":math:`\beta \sigma^2`: the variance of the model whose ELBO equation 5.4 is."""
     if not beta > 0:
         raise ValueError(f"beta must be positive, got {beta}")
-    return beta * _positive(sigma) ** 2
+    return beta * positive_std("sigma", sigma) ** 2
 
 
 def fit_pca(images: Tensor, *, latent_dim: int) -> PCA:

@@ -7,6 +7,7 @@ one (Salimans et al. 2017).
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -135,16 +136,16 @@ class DiscretisedPixels(nn.Module):
     """
 
     def __init__(
-        self, *, features: int, pixels: int, family: type[Discretised], smallest: float = SMALLEST_SCALE
+        self, *, features: int, shape: Sequence[int], family: type[Discretised], smallest: float = SMALLEST_SCALE
     ) -> None:
         super().__init__()
         if not smallest > 0:
             raise ValueError(f"smallest must be a positive scale, got {smallest}")
         self.family, self.smallest = family, smallest
-        self.loc = nn.Linear(features, pixels)
-        self.scale = nn.Linear(features, pixels)
+        self.loc = nn.Linear(features, prod(shape))
+        self.scale = nn.Linear(features, prod(shape))
 
     def forward(self, h: Tensor) -> Independent:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
         scale = self.smallest + softplus(self.scale(h))
         return Independent(self.family(torch.sigmoid(self.loc(h)), scale), 1, validate_args=False)
