@@ -259,8 +259,8 @@ def _images(arrays: Mapping[str, np.ndarray], prefix: str, name: str, *, least: 
         return Images(pixels, None, shape)
     if labels.shape != (len(values),) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"{prefix}labels of {name} are {labels.dtype} of shape {labels.shape}; expected {len(values)} integers, one "
-            "for each image; np.unique(labels, return_inverse=True)[1] makes them of names"
+            f"{prefix}labels of {name} are {labels.dtype} of shape {labels.shape}; expected {len(values)} integers, "
+            "one for each image; np.unique(labels, return_inverse=True)[1] makes them of names"
         )
     return Images(pixels, torch.from_numpy(labels.astype(np.int64)).to(device), shape)
 
