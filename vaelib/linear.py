@@ -66,6 +66,19 @@ def elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: f
     return log_px_z - kl_divergence(qz_x, diagonal_normal(torch.zeros_like(mu_z), torch.ones_like(mu_z)))
 
 
+def beta_elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: float, *, beta: float) -> Tensor:
+    r"""Equation 5.4 without sampling, `[B]` in nats: :func:`elbo_nats_exact` plus :math:`(1 - \beta)\, KL`.
+
+    For beta < 1 it can exceed ln p(x). It is :math:`\beta` times the ELBO of the model with variance
+    :math:`\beta \sigma^2`, up to a constant (Lucas et al. 2019). Raises ValueError for a negative beta or a sigma that
+    is not positive.
+    """
+    if beta < 0:
+        raise ValueError(f"beta must not be negative, got {beta}")
+    prior = diagonal_normal(torch.zeros_like(qz_x.mean), torch.ones_like(qz_x.mean))
+    return elbo_nats_exact(qz_x, x, W, b, sigma) + (1 - beta) * kl_divergence(qz_x, prior)
+
+
 class LinearEncoder(nn.Module):
     r""":math:`q(z|x) = N(Vx + c, \mathrm{diag}\,\sigma_z^2)`, :math:`\sigma_z` the same for every x."""
 
@@ -75,7 +88,7 @@ class LinearEncoder(nn.Module):
         self.log_sigma = nn.Parameter(torch.zeros(latent_dim))
 
     def forward(self, x: Tensor) -> Independent:
-        """x `[B, pixels]` to a distribution over z `[B, d]`."""
+        """x `[B, m]` to a distribution over z `[B, d]`."""
         mu_z = self.mu(x)
         return diagonal_normal(mu_z, self.log_sigma.exp().expand_as(mu_z))
 
@@ -147,16 +160,3 @@ def shared_linear_vae(*, pixels: int, latent_dim: int) -> VAE:
 def _posterior_matrix(W: Tensor, sigma: float) -> Tensor:
     r""":math:`M = W^T W + \sigma^2 I`, `[d, d]`."""
     return W.T @ W + positive_std("sigma", sigma) ** 2 * torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
-
-
-def beta_elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: float, *, beta: float) -> Tensor:
-    r"""Equation 5.4 without sampling, `[B]` in nats: :func:`elbo_nats_exact` plus :math:`(1 - \beta)\, KL`.
-
-    For beta < 1 it can exceed ln p(x). It is :math:`\beta` times the ELBO of the model with variance
-    :math:`\beta \sigma^2`, up to a constant (Lucas et al. 2019). Raises ValueError for a negative beta or a sigma that
-    is not positive.
-    """
-    if beta < 0:
-        raise ValueError(f"beta must not be negative, got {beta}")
-    prior = diagonal_normal(torch.zeros_like(qz_x.mean), torch.ones_like(qz_x.mean))
-    return elbo_nats_exact(qz_x, x, W, b, sigma) + (1 - beta) * kl_divergence(qz_x, prior)

@@ -131,15 +131,8 @@ def largest_principal_angle_degrees(A: Tensor, B: Tensor) -> float:
     return math.degrees(subspace_angles(A.detach().double().cpu().numpy(), B.detach().double().cpu().numpy())[0])
 
 
-def _implied_variance(beta: float, sigma: float) -> float:
-    r""":math:`\beta \sigma^2`: the variance of the model whose ELBO equation 5.4 is."""
-    if not beta > 0:
-        raise ValueError(f"beta must be positive, got {beta}")
-    return beta * positive_std("sigma", sigma) ** 2
-
-
 def fit_pca(images: Tensor, *, latent_dim: int) -> PCA:
-    """PCA of images `[N, pixels]` with `latent_dim` components, by the exact solver; at most min(N, pixels)."""
+    """PCA of images `[N, m]` with `latent_dim` components, by the exact solver; at most min(N, m)."""
     limit = min(images.shape)
     if not 1 <= latent_dim <= limit:
         raise ValueError(f"latent_dim must be between 1 and {limit} for images of shape {tuple(images.shape)}")
@@ -147,10 +140,17 @@ def fit_pca(images: Tensor, *, latent_dim: int) -> PCA:
 
 
 def pca_codes(pca: PCA, images: Tensor) -> Tensor:
-    """Codes `[B, d]` of images `[B, pixels]`."""
+    """Codes `[B, d]` of images `[B, m]`."""
     return torch.from_numpy(pca.transform(images.cpu().double().numpy())).to(images)
 
 
 def pca_reconstructions(pca: PCA, images: Tensor) -> Tensor:
-    """Images `[B, pixels]` decoded from their codes; not confined to [0, 1]."""
+    """Images `[B, m]` decoded from their codes; not confined to [0, 1]."""
     return torch.from_numpy(pca.inverse_transform(pca.transform(images.cpu().double().numpy()))).to(images)
+
+
+def _implied_variance(beta: float, sigma: float) -> float:
+    r""":math:`\beta \sigma^2`: the variance of the model whose ELBO equation 5.4 is."""
+    if not beta > 0:
+        raise ValueError(f"beta must be positive, got {beta}")
+    return beta * positive_std("sigma", sigma) ** 2

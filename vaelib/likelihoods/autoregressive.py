@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad, relu
 
+from vaelib.data import Bins
 from vaelib.likelihoods.correlated import GreyShape, grey, near, shifted, surroundings, wavefronts, window
 from vaelib.likelihoods.discretised import SMALLEST_SCALE, DiscretisedLogistic, quantise
 from vaelib.networks import softplus
@@ -102,6 +103,10 @@ class NeighbourhoodPixels(Distribution):
         network = self.network
         said = network.from_guide(shifted(guide, network.around)) + network.from_image(shifted(x, network.window))
         return network.mixture(said).log_prob(x).flatten(1).sum(dim=1).reshape(shape[:-1])
+
+    def log_mass(self, x: Tensor, bins: Bins) -> Tensor:
+        """ln P(x): levels need no bins."""
+        return self.log_prob(x)
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, LowRankMultivariateNormal, constraints
 from torch.nn.functional import pad
 
-from vaelib.data import DEQUANTISATION_STD
+from vaelib.data import DEQUANTISATION_STD, Bins
 from vaelib.errors import positive_std
 from vaelib.networks import softplus
 
@@ -147,12 +147,25 @@ class StructuredNormal(Distribution):
         normal = -epsilon.square() / 2 - math.log(2 * math.pi) / 2
         return (normal - self.sigma.log()).sum(dim=-1)
 
+    def log_mass(self, x: Tensor, bins: Bins) -> Tensor:
+        """ln of an unbiased estimate of P(x), see :func:`mean_density_over_bins`."""
+        return mean_density_over_bins(self, x, bins)
+
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Exact draws, `[*sample_shape, ..., m]`."""
         return self.colour(
             torch.randn(self._extended_shape(torch.Size(sample_shape)), dtype=self.mu.dtype, device=self.mu.device)
         )
+
+
+def mean_density_over_bins(px_z: Distribution, x: Tensor, bins: Bins) -> Tensor:
+    r""":math:`\ln p(y) + m \ln w` at a uniform point y of the pixels' bins of width w: ln of an estimate of their mass.
+
+    The estimate is unbiased for :math:`\int p(y)\, dy` over the bins of x `[B, m]`; batch shape, in nats.
+    """
+    y = bins.uniform(x.expand(*px_z.batch_shape, -1))
+    return px_z.log_prob(y) + x.shape[-1] * math.log(bins.width)
 
 
 class StructuredGaussian(nn.Module):

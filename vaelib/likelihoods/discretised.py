@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, constraints
 from torch.special import log_ndtr
 
-from vaelib.data import LEVELS
+from vaelib.data import LEVELS, Bins
 from vaelib.networks import softplus
 
 #: Half the width of a bin, and the smallest scale of a head: with it 98 % and more of a density fit into one bin.
@@ -43,7 +43,7 @@ class Discretised(Distribution):
 
     @staticmethod
     @abstractmethod
-    def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
+    def log_between(lower: Tensor, upper: Tensor) -> Tensor:
         """ln(F(upper) - F(lower)) of standardised values, stable in both tails."""
 
     @staticmethod
@@ -56,7 +56,11 @@ class Discretised(Distribution):
         centre, half = (value - self.loc) / self.scale, HALF_LEVEL / self.scale
         lower = torch.where(value < HALF_LEVEL, -torch.inf, centre - half)
         upper = torch.where(value > 1 - HALF_LEVEL, torch.inf, centre + half)
-        return self.log_mass(lower, upper)
+        return self.log_between(lower, upper)
+
+    def log_mass(self, x: Tensor, bins: Bins) -> Tensor:
+        """ln P(x): levels need no bins."""
+        return self.log_prob(x)
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
@@ -89,7 +93,7 @@ class DiscretisedNormal(Discretised):
         return log_ndtr(value)
 
     @staticmethod
-    def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
+    def log_between(lower: Tensor, upper: Tensor) -> Tensor:
         """By the logarithms of F, mirrored into the lower tail, where they keep their digits."""
         mirrored = lower + upper > 0
         log_a = log_ndtr(torch.where(mirrored, -upper, lower))
@@ -112,7 +116,7 @@ class DiscretisedLogistic(Discretised):
         return -softplus(-value)
 
     @staticmethod
-    def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
+    def log_between(lower: Tensor, upper: Tensor) -> Tensor:
         r""":math:`\ln F(b) + \ln F(-a) + \ln(1 - e^{a - b})`, an identity of the sigmoid."""
         return (-torch.expm1(lower - upper)).log() - softplus(-upper) - softplus(lower)
 
