@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from vaelib import plots
 from vaelib.plots import Curves, Series
 from vaelib.plots.images import PRIOR_MASS, label_colours
-from vaelib.plots.theme import COLOURS, MARKERS
+from vaelib.plots.theme import COLOURS, MARKERS, STYLE
 from vaelib.sampling import Plane
 
 
@@ -255,32 +255,40 @@ def test_curves_differ_in_grey_too():
 
 
 def in_another_process(program):
-    """What a program prints that knows `same()`: whether matplotlib's settings are as they were when it began."""
-    begin = "import sys, matplotlib as mpl\nbefore = dict(mpl.rcParams)\nsame = lambda: dict(mpl.rcParams) == before\n"
-    run = subprocess.run([sys.executable, "-c", begin + program], capture_output=True, text=True, check=True)
+    """The words that a program prints."""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return run.stdout.split()
 
 
 def test_importing_plots_sets_nothing_and_loads_neither_pyplot_nor_daft():
-    loaded = "print(same(), *({'matplotlib.pyplot', 'daft'} & set(sys.modules)))"
-    assert in_another_process(f"import vaelib.plots, vaelib.interactives\n{loaded}") == ["True"]
+    found = in_another_process(
+        """import sys, matplotlib as mpl
+before = mpl.rcParams.copy()
+import vaelib.plots, vaelib.interactives
+print(dict.__eq__(mpl.rcParams, before), *({"matplotlib.pyplot", "daft"} & set(sys.modules)))"""
+    )
+    assert found == ["True"]
 
 
 def test_style_sets_what_the_book_looks_like():
-    found = in_another_process(
-        "from vaelib.plots import style, theme\nstyle()\n"
-        "print(same(), *(name for name in theme.STYLE if mpl.rcParams[name] != theme.STYLE[name]))"
-    )
-    assert found == ["False"]
+    with plt.style.context("default"):
+        unlike = [name for name, value in STYLE.items() if plt.rcParams[name] != value]
+        plots.style()
+        assert [name for name, value in STYLE.items() if plt.rcParams[name] != value] == []
+        assert plots.image_grid(torch.rand(1, 4), columns=1).dpi == 130
+    assert "axes.prop_cycle" in unlike and "figure.dpi" in unlike
 
 
 def test_a_notebook_shows_a_figure_once_the_style_is_set():
     """Only the loaded backend tells IPython how a Figure is shown, and a Figure made without pyplot loads none."""
     found = in_another_process(
-        "import os, torch\nos.environ['MPLBACKEND'] = mpl.rcParams['backend'] = 'module://matplotlib_inline.backend_inline'\n"
-        "from IPython.core.interactiveshell import InteractiveShell\nfrom vaelib import plots\n"
-        "show = InteractiveShell.instance().display_formatter.format\n"
-        "print('image/png' in show(plots.image_grid(torch.rand(1, 4), columns=1))[0])\nplots.style()\n"
-        "print('image/png' in show(plots.image_grid(torch.rand(1, 4), columns=1))[0])"
+        """import os, torch
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+from IPython.core.interactiveshell import InteractiveShell
+from vaelib import plots
+format = InteractiveShell.instance().display_formatter.format
+print("image/png" in format(plots.image_grid(torch.rand(1, 4), columns=1))[0])
+plots.style()
+print("image/png" in format(plots.image_grid(torch.rand(1, 4), columns=1))[0])"""
     )
     assert found == ["False", "True"]
