@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
 from vaelib.errors import MendableError
-from vaelib.likelihoods.gaussian import AdaptiveGaussian
 
 
 class Step(NamedTuple):
@@ -19,10 +18,6 @@ class Step(NamedTuple):
     epoch: int
     ends_epoch: bool
     loss: Tensor
-
-
-class UncalibratedError(MendableError, RuntimeError):
-    """A head that calibrates itself is trained by a loss that never shows it an image."""
 
 
 class NonFiniteLossError(MendableError, RuntimeError):
@@ -46,8 +41,8 @@ def fit(
     With `decay` the learning rate falls linearly: step k of K takes :math:`1 - (k - 1) / K` of it. Before each step the
     parameters in `inner` take `inner_steps` steps of their own, each on as many images drawn at random (He et al.
     2019); for them nothing decays. Randomness comes from torch's global generator. Raises `NonFiniteLossError` before
-    a bad step is taken, and `UncalibratedError` before the first where the model has an `AdaptiveGaussian` and the loss
-    no ln p(x|z).
+    a bad step is taken, and `UncalibratedError` before the first where a head calibrates itself and the loss holds no
+    ln p(x|z): parts of the model may have a method `check_adapted` that says so.
     """
     if min(epochs, batch_size) < 1 or learning_rate <= 0:
         raise ValueError(
@@ -78,21 +73,13 @@ def fit(
                     _descend(inner_optimiser, mean_loss(few))
             before = mean_loss(index)
             if number == 1:
-                _check_calibration(model)
+                for part in model.modules():
+                    getattr(part, "check_adapted", bool)()
             _descend(optimiser, before)
             if schedule:
                 schedule.step()
             yield Step(number, epoch, position == len(batches), before.detach())
     model.eval()
-
-
-def _check_calibration(model: nn.Module) -> None:
-    for head in model.modules():
-        if isinstance(head, AdaptiveGaussian) and head.get_buffer("running_error").isnan():
-            raise UncalibratedError(
-                f"{type(head).__name__} sets its sigma whenever ln p(x|z) is evaluated, which this loss never does; "
-                "maximise an objective that contains it, as elbo_nats, or choose FixedGaussian"
-            )
 
 
 def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from vaelib.likelihoods.gaussian import GECO_RATE, RUNNING_SHARE, CalibratedGaussian, ToleranceGaussian
+from vaelib.likelihoods.gaussian import (
+    GECO_RATE,
+    RUNNING_SHARE,
+    CalibratedGaussian,
+    ToleranceGaussian,
+    UncalibratedError,
+)
 from vaelib.objectives import (
     autoencoder_objective,
     beta_elbo_nats,
@@ -17,7 +23,7 @@ from vaelib.objectives import (
     limit_objective,
 )
 from vaelib.seeding import seeded
-from vaelib.training import UncalibratedError, fit
+from vaelib.training import fit
 from vaelib.vae import mlp_vae
 
 pytestmark = pytest.mark.usefixtures("float64")

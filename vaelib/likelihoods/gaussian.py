@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from vaelib.data import DEQUANTISATION_STD
-from vaelib.errors import positive_std
+from vaelib.errors import MendableError, positive_std
 from vaelib.networks import diagonal_normal, softplus
 
 #: Weight of the newest batch in the running error of an adaptive head; step size of GECO's multiplier.
@@ -72,6 +72,10 @@ class SharedGaussian(nn.Module):
         return diagonal_normal(mu, self.sigma.expand_as(mu))
 
 
+class UncalibratedError(MendableError, RuntimeError):
+    """A head that calibrates itself is trained by a loss that never shows it an image."""
+
+
 class AdaptiveGaussian(nn.Module, ABC):
     r""":math:`N(\mu_x(z), \sigma^2 I)` with one :math:`\sigma` that no gradient moves: a rule sets it while training.
 
@@ -95,6 +99,14 @@ class AdaptiveGaussian(nn.Module, ABC):
         before = self.get_buffer("running_error")
         before.copy_(torch.where(before.isnan(), error, torch.lerp(before, error, RUNNING_SHARE)))
         return before
+
+    def check_adapted(self) -> None:
+        """Raise `UncalibratedError` if no error has been seen, as under an objective without ln p(x|z)."""
+        if self.get_buffer("running_error").isnan():
+            raise UncalibratedError(
+                f"{type(self).__name__} sets its sigma whenever ln p(x|z) is evaluated, which this loss never does; "
+                "maximise an objective that contains it, as elbo_nats, or choose FixedGaussian"
+            )
 
     @property
     def sigma(self) -> Tensor:

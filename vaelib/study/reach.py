@@ -201,7 +201,7 @@ def _free(tree: ast.AST) -> set[str]:
 def _foreign(root: Any) -> ast.AST:
     """The bare code of a function or class from outside of this package."""
     try:
-        return _Bare().visit(ast.parse(textwrap.dedent(inspect.getsource(root))))  # type: ignore[no-any-return]
+        return _Bare().visit(ast.parse(textwrap.dedent(inspect.getsource(root))))
     except (OSError, TypeError, SyntaxError) as error:
         raise UnreachableCodeError(
             f"the code of {root.__qualname__} cannot be read, so what is computed with it could not be told from what "

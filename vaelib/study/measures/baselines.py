@@ -52,7 +52,8 @@ def few_label_baselines(profile: str, *, cache: Cache = None) -> dict[str, list[
 @torch.no_grad()
 def score_data(*, train: Images, test: Images, classifier: Classifier) -> dict[str, Any]:
     """The fields of `Baselines`."""
-    x, shape = test.images, test.shape
+    x, labels, shape = test.images, test.labels, test.shape
+    assert labels is not None
     with seeded(0):
         real = train.images[torch.randperm(len(train))[: len(test)]]
         noisy = {f"{sigma:g}": real + sigma * torch.randn_like(real) for sigma in NOISES}
@@ -62,7 +63,7 @@ def score_data(*, train: Images, test: Images, classifier: Classifier) -> dict[s
     quality = precision_recall(seen, as_they_are)
     return asdict(
         Baselines(
-            test_accuracy=(classifier.labels(x) == test.labels).double().mean().item(),
+            test_accuracy=(classifier.labels(x) == labels).double().mean().item(),
             frechet_train=frechet_distance(seen, as_they_are),
             precision_train=quality.precision,
             recall_train=quality.recall,

@@ -88,7 +88,8 @@ def variance(vae: VAE, *, experiment: VaeExperiment, test: Images) -> dict[str, 
 @torch.no_grad()
 def few_labels(vae: VAE, *, train: Images, test: Images) -> dict[str, list[list[float]]]:
     """Accuracies `[draws, counts]` of a classifier on mean codes, which were learned without labels."""
-    return {"accuracy": few_label_accuracies(*(code_means(vae, part.images) for part in (train, test)), train, test)}
+    codes, test_codes = (code_means(vae, part.images) for part in (train, test))
+    return {"accuracy": few_label_accuracies(codes, test_codes, train, test)}
 
 
 def few_label_accuracies(features: Tensor, test_features: Tensor, train: Images, test: Images) -> list[list[float]]:
