@@ -1,5 +1,6 @@
 r"""Trained models: made once, fetched ever after."""
 
+import hashlib
 import platform
 from collections.abc import Callable
 from dataclasses import fields
@@ -43,7 +44,7 @@ def key(experiment: Experiment) -> str:
     return digest(
         {
             "config": experiment.config(),
-            "data": images_digest(experiment.profile),
+            "data": images_digest(experiment.profile, written(experiment.profile)),
             "code": code_digest(train, type(experiment), *parts),
             "torch": torch.__version__.split("+")[0],
         }
@@ -51,17 +52,30 @@ def key(experiment: Experiment) -> str:
     )
 
 
-@memoise
-def images_digest(profile: str) -> str:
-    """Hash of the images of a profile, and of the code that reads them."""
-    loader = mnist.LOADERS.get(profile)
-    return digest([data.fingerprint(profile), code_digest(loader) if loader else ""])
+Written = tuple[tuple[str, int, int], ...]
+
+
+def written(profile: str) -> Written:
+    """A visitor's files, when they were written, and their sizes; none for a profile, which never changes."""
+    path = Path(profile).expanduser()
+    files = () if profile in data.PROFILES else (path, *sorted(path.rglob("*")))
+    return tuple((str(f), (stat := f.stat()).st_mtime_ns, stat.st_size) for f in files if f.is_file())
 
 
 @memoise
-def images(profile: str, device: str = "cpu") -> data.Dataset:
-    """The images of a profile, read and verified once in a process: it has many jobs, and none changes them."""
+def images(profile: str, when: Written, device: str = "cpu") -> data.Dataset:
+    """The images of a profile, read and verified once in a process while they are those that were `written` then."""
     return data.load(profile, device=device)
+
+
+@memoise
+def images_digest(profile: str, when: Written) -> str:
+    """Hash of the images of a profile, and of the code that reads them; of a visitor's own with labels and tests."""
+    if profile in data.PROFILES:
+        return digest([data.fingerprint(profile), code_digest(mnist.LOADERS[profile])])
+    seen = images(profile, when)
+    parts = [tensor for split in (seen.train, seen.test) for tensor in (split.images, split.labels)]
+    return digest([None if part is None else hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in parts])
 
 
 def entry(experiment: Experiment, *, cache: Path | str | None = None) -> Entry:
@@ -111,7 +125,7 @@ def _train(
 ) -> dict[str, Any]:
     start = experiment.start
     weights = fetch(start, cache=cache, device=device, report=report).model.state_dict() if start else None
-    seen = images(experiment.profile, str(device))
+    seen = images(experiment.profile, written(experiment.profile), str(device))
     with torch.enable_grad():  # whoever measures may have switched gradients off
         outcome = train(experiment, seen, weights=weights, on_epoch=on_epoch)
     record = {

@@ -9,7 +9,7 @@ from vaelib.study.cache import Entry, cache_folder, remembered
 from vaelib.study.classifier import Classifier, classifier_experiment
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.reach import code_digest, digest
-from vaelib.study.trained import fetch, images, images_digest, key, silently
+from vaelib.study.trained import fetch, images, images_digest, key, silently, written
 
 Cache = Path | str | None
 Measure = Callable[..., dict[str, Any]]
@@ -24,7 +24,7 @@ def measured(
     """
 
     def compute() -> dict[str, Any]:
-        split = images(experiment.profile)
+        split = images(experiment.profile, written(experiment.profile))
         known: dict[str, Any] = {
             "experiment": experiment,
             "train": split.train.only(experiment.digit),
@@ -54,11 +54,15 @@ def measured_data(measure: Measure, profile: str, *, cache: Cache = None) -> dic
     """What `measure(train=, test=, ...)` says of the images of a profile, without any VAE."""
 
     def compute() -> dict[str, Any]:
-        split = images(profile)
+        split = images(profile, written(profile))
         judge = {"classifier": classifier(profile, cache=cache)} if "classifier" in _needs(measure) else {}
         return {"name": profile, "value": measure(train=split.train, test=split.test, **judge)}
 
-    depends = {"measure": measure.__name__, "code": code_digest(measure), "data": images_digest(profile)}
+    depends = {
+        "measure": measure.__name__,
+        "code": code_digest(measure),
+        "data": images_digest(profile, written(profile)),
+    }
     return _remembered(digest(depends | _judge(measure, profile)), compute, cache)
 
 
