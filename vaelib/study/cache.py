@@ -1,8 +1,8 @@
 r"""What was computed once is kept under a hash of all that makes it: one safetensors file an entry.
 
-The tensors are the weights, none for a measurement; the record is JSON in its metadata, with a checksum of itself and of
-the tensors that each read verifies. A file is written beside its place and renamed, under a lock, so that who
-reads meets nothing, what was there before, or all of it.
+The tensors are the weights, none for a measurement; the record is JSON in its metadata, with a checksum of itself and
+of the tensors that each read verifies. A file is written beside its place and renamed, under a lock, so that who reads
+meets nothing, what was there before, or all of it.
 """
 
 import hashlib

@@ -15,6 +15,7 @@ import symtable
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache as memoise
 from functools import partial
 from pathlib import Path
@@ -202,12 +203,28 @@ def _free(tree: ast.AST) -> set[str]:
 def _foreign(root: Any) -> ast.AST:
     """The bare code of a function or class from outside of this package."""
     try:
-        return _Bare().visit(ast.parse(textwrap.dedent(inspect.getsource(root))))
+        return _Bare().visit(ast.parse(textwrap.dedent(_text(root))))
     except (OSError, TypeError, SyntaxError) as error:
         raise UnreachableCodeError(
             f"the code of {root.__qualname__} cannot be read, so what is computed with it could not be told from what "
-            "is computed with another: define it by `def` or `class`, in a cell of a notebook or in a file"
+            "is computed with another: define it by `def`, or by `class` with a method of its own, in a cell of a "
+            "notebook or in a file"
         ) from error
+
+
+def _text(root: Any) -> str:
+    """The source of a function or class; a class of a notebook, which has no file, stands where its methods do."""
+    if inspect.isclass(root) and not getattr(sys.modules.get(root.__module__), "__file__", None):
+        for method in map(inspect.unwrap, filter(inspect.isfunction, vars(root).values())):
+            with suppress(OSError):  # a method that a decorator made has no source
+                for node in ast.walk(ast.parse("".join(inspect.findsource(method)[0]))):
+                    if isinstance(node, ast.ClassDef) and node.name == root.__name__ and _holds(node, method):
+                        return ast.unparse(node)
+    return inspect.getsource(root)
+
+
+def _holds(node: ast.ClassDef, method: Any) -> bool:
+    return node.lineno <= method.__code__.co_firstlineno <= (node.end_lineno or 0)
 
 
 def _globals(root: Any) -> dict[str, Any]:
