@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,11 @@ class Objective:
     batch: int = 2
     constants: Mapping[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check(not self.recipe or _recipe(self.recipe), f"vaelib.practice has no recipe {self.recipe!r}")
+        positive = self.effective_beta is None or self.effective_beta > 0
+        _check(positive, f"effective_beta is {self.effective_beta}; it must be positive")
+
     @property
     def implied_std(self) -> float | None:
         """Standard deviation of a pixel in the Gaussian ELBO that this loss is; None where it is none, or no number."""
@@ -89,6 +94,13 @@ class Program:
     remark: str
     objective: tuple[Objective, ...] = ()
 
+    def __post_init__(self) -> None:
+        commit, project = re.fullmatch(r"[0-9a-f]{40}", self.commit), re.fullmatch(r"[\w.-]+/[\w.-]+", self.project)
+        _check(commit, f"commit is {self.commit!r}; it must be 40 hexadecimal digits")
+        _check(project, f"project is {self.project!r}; it must be owner/repository")
+        _check(self.places, "it needs at least one place")
+        _check(sum(loss.default for loss in self.objective) < 2, "more than one objective is the default")
+
     @property
     def default(self) -> Objective | None:
         """The loss that runs when nothing is chosen, if there is one."""
@@ -97,9 +109,7 @@ class Program:
     def url(self, place: Place) -> str:
         """Address of a place at the commit that was read."""
         lines = re.fullmatch(r"(\d+)(?:-(\d+))?", place.where)
-        anchor = (
-            "".join(f"{mark}L{line}" for mark, line in zip("#-", lines.groups(), strict=True) if line) if lines else ""
-        )
+        anchor = "#" + "-".join(f"L{line}" for line in lines.groups() if line) if lines else ""
         return f"https://github.com/{self.project}/blob/{self.commit}/{place.path}{anchor}"
 
     @property
@@ -148,10 +158,8 @@ def load(path: Path | str = TABLE) -> tuple[Program, ...]:
     for number, entry in enumerate(content["program"], start=1):
         where = f"{path}, program {entry.get('id', f'number {number}')}"
         places = tuple(_record(Place, place, f"{where}, place") for place in entry.get("places", ()))
-        objectives = tuple(_record(Objective, loss, f"{where}, objective") for loss in entry.get("objective", ()))
-        program = _record(Program, {**entry, "places": places, "objective": objectives}, where)
-        _check(program, where)
-        programs.append(program)
+        losses = tuple(_record(Objective, loss, f"{where}, objective") for loss in entry.get("objective", ()))
+        programs.append(_record(Program, {**entry, "places": places, "objective": losses}, where))
     repeated = [name for name, count in Counter(program.id for program in programs).items() if count > 1]
     if repeated:
         raise AuditError(f"{path}: more than one program has the id {', '.join(repeated)}")
@@ -230,46 +238,29 @@ def _recipe(name: str) -> Callable[..., Tensor] | None:
     return dict(inspect.getmembers(practice, lambda found: inspect.getmodule(found) is practice)).get(name)
 
 
+def _check(fact: object, complaint: str) -> None:
+    if not fact:
+        raise ValueError(complaint)
+
+
 _T = TypeVar("_T", Place, Objective, Program)
 
 
 def _record(kind: type[_T], entry: Mapping[str, Any], where: str) -> _T:
-    """The entry as a record, with every field of the right type."""
-    known = {spec.name: spec for spec in fields(kind)}
-    unknown = [name for name in entry if name not in known]
-    required = (name for name, spec in known.items() if spec.default is spec.default_factory is MISSING)
-    missing = [name for name in required if name not in entry]
-    if unknown:
-        raise AuditError(f"{where}: unknown {', '.join(unknown)}")
-    if missing:
-        raise AuditError(f"{where}: missing {', '.join(missing)}")
-    values = {}
-    for name, value in entry.items():
-        wanted = known[name].type
-        if isinstance(wanted, type) and issubclass(wanted, StrEnum):
-            choices = ", ".join(f"'{choice}'" for choice in wanted)
-            if value not in list(wanted):
-                raise AuditError(f"{where}: {name} is {value!r}; it must be one of {choices}")
-            value = wanted(value)
-        elif wanted in (bool, str, int) and type(value) is not wanted:
-            raise AuditError(f"{where}: {name} is {value!r}; it must be {wanted.__name__}")
-        elif wanted == float | None and type(value) not in (int, float):
-            raise AuditError(f"{where}: {name} is {value!r}; it must be a number")
-        values[name] = value
-    return kind(**values)
+    """The entry as a record; raises AuditError for a field too many, too few, of another type or value."""
+    types = {spec.name: spec.type for spec in fields(kind)}
+    try:
+        return kind(**{name: _typed(types.get(name), name, value) for name, value in entry.items()})
+    except (TypeError, ValueError) as error:
+        raise AuditError(f"{where}: {str(error).partition('__init__() ')[2] or error}") from error
 
 
-def _check(program: Program, where: str) -> None:
-    if not re.fullmatch(r"[0-9a-f]{40}", program.commit):
-        raise AuditError(f"{where}: commit is {program.commit!r}; it must be 40 hexadecimal digits")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", program.project):
-        raise AuditError(f"{where}: project is {program.project!r}; it must be owner/repository")
-    if not program.places:
-        raise AuditError(f"{where}: it needs at least one place")
-    if sum(objective.default for objective in program.objective) > 1:
-        raise AuditError(f"{where}: more than one objective is the default")
-    for objective in program.objective:
-        if objective.recipe and _recipe(objective.recipe) is None:
-            raise AuditError(f"{where}: vaelib.practice has no recipe {objective.recipe!r}")
-        if objective.effective_beta is not None and not objective.effective_beta > 0:
-            raise AuditError(f"{where}: effective_beta is {objective.effective_beta}; it must be positive")
+def _typed(wanted: Any, name: str, value: Any) -> Any:
+    """The value of a field, words as members of their enumeration; raises ValueError where it is of another type."""
+    said = f"{name} is {value!r}; it must be "
+    if wanted in (Family, Samples):
+        _check(value in list(wanted), said + "one of " + ", ".join(f"'{choice}'" for choice in wanted))
+        return wanted(value)
+    _check(wanted not in (bool, str, int) or type(value) is wanted, said + getattr(wanted, "__name__", ""))
+    _check(wanted != float | None or type(value) in (int, float), said + "a number")
+    return value

@@ -103,12 +103,11 @@ def baseline(field: str, key: str = "") -> Quantity:
 
 def audited(field: str) -> Quantity:
     """What the audit of public programs counts."""
-    need = Need(
-        "audit",
-        (),
-        key=lambda run: digest(audit.TABLE.read_text(encoding="utf-8")),
-        read=lambda run: audit.tally(audit.load()),
-    )
+
+    def tally(run: Run) -> audit.Tally:
+        return audit.tally(audit.load())
+
+    need = Need("audit", (), key=lambda run: digest(tally(run)), read=tally)
     return _read(need, f".{field}", attrgetter(field))
 
 
