@@ -67,17 +67,20 @@ def written(tmp_path):
 
 def test_the_tally_is_that_of_the_audit():
     counts = tally(PROGRAMS)
-    assert counts.programs == 38
-    assert (counts.grey_bernoulli, counts.fixed_sigma, counts.native, counts.learned) == (12, 7, 14, 5)
-    assert counts.grey_or_fixed == 19
-    assert (counts.kl_weight_not_one, counts.scale_available) == (8, 8)
-    assert (counts.draws_shown, counts.draws_on_request, counts.maths_tested) == (5, 2, 1)
+    assert counts["programs"] == 38
+    assert (counts["grey_bernoulli"], counts["fixed_sigma"], counts["native"], counts["learned"]) == (12, 7, 14, 5)
+    assert counts["grey_or_fixed"] == 19
+    assert (counts["kl_weight_not_one"], counts["scale_available"]) == (8, 8)
+    assert (counts["draws_shown"], counts["draws_on_request"], counts["maths_tested"]) == (5, 2, 1)
 
 
 def test_the_four_families_share_out_the_tally():
     counts = tally(PROGRAMS)
-    assert counts.grey_bernoulli + counts.fixed_sigma + counts.native + counts.learned == counts.programs
-    assert counts.draws_shown + counts.draws_on_request + counts.means_only + counts.nothing_shown == counts.programs
+    assert counts["grey_bernoulli"] + counts["fixed_sigma"] + counts["native"] + counts["learned"] == counts["programs"]
+    assert (
+        counts["draws_shown"] + counts["draws_on_request"] + counts["means_only"] + counts["nothing_shown"]
+        == counts["programs"]
+    )
 
 
 def test_the_programs_behind_the_tally():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from tabulate import tabulate
 from torch import Tensor
@@ -106,6 +106,11 @@ class Program:
         """The loss that runs when nothing is chosen, if there is one."""
         return next((objective for objective in self.objective if objective.default), None)
 
+    @property
+    def effective_beta(self) -> float | None:
+        """Weight of the KL in the default loss; None where there is no such loss, or no number."""
+        return self.default.effective_beta if self.default else None
+
     def url(self, place: Place) -> str:
         """Address of a place at the commit that was read."""
         lines = re.fullmatch(r"(\d+)(?:-(\d+))?", place.where)
@@ -124,23 +129,22 @@ class Program:
         return ", ".join(f"[{name}]({self.url(place)})" for name, place in zip(names, self.places, strict=True))
 
 
-class Tally(NamedTuple):
-    """Counts over the programs that are in the tally, each by its default path unless its name says otherwise."""
-
-    programs: int
-    grey_bernoulli: int
-    fixed_sigma: int
-    native: int
-    learned: int
-    grey_or_fixed: int
-    kl_weight_not_one: int
-    scale_available: int
-    draws_shown: int
-    draws_on_request: int
-    means_only: int
-    nothing_shown: int
-    maths_tested: int
-
+#: What is counted over the programs of the tally, each by its default path unless the name says otherwise.
+COUNTS: dict[str, Callable[[Program], bool]] = {
+    "programs": lambda program: True,
+    "grey_bernoulli": lambda program: program.family == Family.GREY_BERNOULLI,
+    "fixed_sigma": lambda program: program.family == Family.FIXED_SIGMA,
+    "native": lambda program: program.family == Family.NATIVE,
+    "learned": lambda program: program.family == Family.LEARNED,
+    "grey_or_fixed": lambda program: program.family in (Family.GREY_BERNOULLI, Family.FIXED_SIGMA),
+    "kl_weight_not_one": lambda program: program.effective_beta not in (None, 1),
+    "scale_available": lambda program: program.scale_available,
+    "draws_shown": lambda program: program.samples in (Samples.DRAW, Samples.BOTH),
+    "draws_on_request": lambda program: program.samples == Samples.OPTION,
+    "means_only": lambda program: program.samples == Samples.MEAN,
+    "nothing_shown": lambda program: program.samples == Samples.NONE,
+    "maths_tested": lambda program: program.maths_tested,
+}
 
 #: The table of the book, beside this module.
 TABLE = Path(__file__).with_suffix(".toml")
@@ -166,32 +170,16 @@ def load(path: Path | str = TABLE) -> tuple[Program, ...]:
     return tuple(programs)
 
 
-def tally(programs: Sequence[Program]) -> Tally:
-    """Count what the table says."""
+def tally(programs: Sequence[Program]) -> dict[str, int]:
+    """How many programs of the tally each of `COUNTS` holds for."""
     counted = [program for program in programs if program.in_tally]
-    families = Counter(program.family for program in counted)
-    samples = Counter(program.samples for program in counted)
-    weights = [program.default.effective_beta for program in counted if program.default]
-    return Tally(
-        programs=len(counted),
-        grey_bernoulli=families[Family.GREY_BERNOULLI],
-        fixed_sigma=families[Family.FIXED_SIGMA],
-        native=families[Family.NATIVE],
-        learned=families[Family.LEARNED],
-        grey_or_fixed=families[Family.GREY_BERNOULLI] + families[Family.FIXED_SIGMA],
-        kl_weight_not_one=sum(weight is not None and weight != 1 for weight in weights),
-        scale_available=sum(program.scale_available for program in counted),
-        draws_shown=samples[Samples.DRAW] + samples[Samples.BOTH],
-        draws_on_request=samples[Samples.OPTION],
-        means_only=samples[Samples.MEAN],
-        nothing_shown=samples[Samples.NONE],
-        maths_tested=sum(program.maths_tested for program in counted),
-    )
+    return {name: sum(holds(program) for program in counted) for name, holds in COUNTS.items()}
 
 
 def as_markdown(programs: Sequence[Program]) -> str:
     """One row per program: the weight of its KL by default, its pixels, what it shows as samples."""
-    rows = [(program.link, _weight(program.default), program.data, program.samples) for program in programs]
+    weights = ["-" if p.effective_beta is None else f"{p.effective_beta:.3g}" for p in programs]
+    rows = [(p.link, weight, p.data, p.samples) for p, weight in zip(programs, weights, strict=True)]
     headers = ("program", "weight of the KL", "pixels", "samples are")
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
@@ -203,10 +191,6 @@ def notes_markdown(programs: Sequence[Program]) -> str:
         losses = (f"{loss.name}: {loss.derivation}" if loss.name else loss.derivation for loss in program.objective)
         rows.append((program.project, program.links, "; ".join(losses), program.remark))
     return tabulate(rows, ("program", "read", "objective", "remark"), tablefmt="github", disable_numparse=True)
-
-
-def _weight(loss: Objective | None) -> str:
-    return "-" if loss is None or loss.effective_beta is None else f"{loss.effective_beta:.3g}"
 
 
 def implied_deviations(programs: Sequence[Program]) -> dict[str, list[tuple[float, bool]]]:

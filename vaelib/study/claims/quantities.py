@@ -104,11 +104,11 @@ def baseline(field: str, at: str = "") -> Quantity:
 def audited(field: str) -> Quantity:
     """What the audit of public programs counts."""
 
-    def tally(run: Run) -> audit.Tally:
+    def tally(run: Run) -> dict[str, int]:
         return audit.tally(audit.load())
 
     need = Need("audit", (), key=lambda run: digest(tally(run)), read=tally)
-    return _read(need, f".{field}", attrgetter(field))
+    return _read(need, f".{field}", itemgetter(field))
 
 
 def constant(value: float) -> Quantity:
