@@ -89,8 +89,8 @@ def history(model: str, field: str, *, part: int) -> Quantity:
     return _read(need, f".{field}[1/{part}]", lambda found: found[field][max(1, len(found[field]) // part) - 1])
 
 
-def baseline(field: str, key: str = "") -> Quantity:
-    """What the data score without a model; where this is several numbers, that with the key."""
+def baseline(field: str, at: str = "") -> Quantity:
+    """What the data score without a model; where this is several numbers, one of them."""
     need = Need(
         "baselines",
         (),
@@ -98,18 +98,17 @@ def baseline(field: str, key: str = "") -> Quantity:
         lambda run: baselines(run.profile, cache=run.cache),
     )
     value = attrgetter(field)
-    return _read(need, f".{field}[{key}]", lambda b: value(b)[key]) if key else _read(need, f".{field}", value)
+    return _read(need, f".{field}[{at}]", lambda found: value(found)[at]) if at else _read(need, f".{field}", value)
 
 
 def audited(field: str) -> Quantity:
     """What the audit of public programs counts."""
-    need = Need(
-        "audit",
-        (),
-        key=lambda run: digest(audit.TABLE.read_text(encoding="utf-8")),
-        read=lambda run: audit.tally(audit.load()),
-    )
-    return _read(need, f".{field}", attrgetter(field))
+
+    def tally(run: Run) -> dict[str, int]:
+        return audit.tally(audit.load())
+
+    need = Need("audit", (), key=lambda run: digest(tally(run)), read=tally)
+    return _read(need, f".{field}", itemgetter(field))
 
 
 def constant(value: float) -> Quantity:
