@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from typing import Any
 
 from docutils import nodes
@@ -41,20 +42,21 @@ def code(
     ], []
 
 
-def link_class_or_none(
-    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, literal: nodes.Element
+def link_unique(
+    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Element
 ) -> nodes.Element | None:
-    """A name that is none of this module: a link if it is a class of one other module, else no more than code."""
-    if not node.get("maybe"):
-        return None
-    name, domain = node["reftarget"], env.domaindata["py"]["objects"]
-    found = [(full, entry) for full, entry in domain.items() if full.endswith(f".{name}") and entry.objtype == "class"]
+    """A reference to a name of another module: a link if only one has it; in single backticks, only to a class."""
+    kinds = {"obj": ("class",), "func": ("function",), "class": ("class", "exception")}
+    name, kind = node["reftarget"], kinds.get(node["reftype"], ())
+    objects = env.domaindata["py"]["objects"].items()
+    found = [(full, entry) for full, entry in objects if full.endswith(f".{name}") and entry.objtype in kind]
     if len(found) != 1:
-        return literal
+        return content if node.get("maybe") else None
     [(full, entry)] = found
-    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, literal, full)
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, full)
 
 
+@cache
 def assignments(module: str) -> dict[str, str]:
     """The names that a module assigns, each with its statement as it is written."""
     source, found = ModuleAnalyzer.for_module(module).code, {}
@@ -105,7 +107,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the role, the links and the documenters."""
     app.setup_extension("sphinx.ext.autodoc")
     app.add_role("maybe", code)
-    app.connect("missing-reference", link_class_or_none)
+    app.connect("missing-reference", link_unique)
     app.add_autodocumenter(ModuleWithConstants, override=True)
     app.add_autodocumenter(Constant, override=True)
     return {"version": "1.0", "parallel_read_safe": True, "parallel_write_safe": True}
