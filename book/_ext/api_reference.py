@@ -1,7 +1,8 @@
 r"""The reference: what Sphinx's autodoc leaves to be done for a library whose docstrings name code in single backticks.
 
 `[B, d]` is code. A name that the library has, `elbo_nats` or `vaelib.vae`, is code and a link to its entry. Constants
-have entries, documented or not, and one whose value does not fit a line is shown as it is written.
+have entries, documented or not, and one whose value does not fit a line is shown as it is written. What a package
+offers from its modules is listed by the package and has its entry in the module.
 """
 
 from __future__ import annotations
@@ -58,14 +59,43 @@ def link_unique(
 
 @cache
 def assignments(module: str) -> dict[str, str]:
-    """The names that a module assigns, each with its statement as it is written."""
-    source, found = ModuleAnalyzer.for_module(module).code, {}
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign):
-            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
-            found |= dict.fromkeys(names, ast.get_source_segment(source, statement) or "")
+    """The names that a module assigns, each with its statement, and those right below that fill it, as written."""
+    source = ModuleAnalyzer.for_module(module).code
+    lines, found = source.splitlines(), {}
+    statements = ast.parse(source).body
+    for place, statement in enumerate(statements):
+        last = statement
+        for following in statements[place + 1 :]:
+            if following.lineno > (last.end_lineno or 0) + 1 or not fills(following):
+                break
+            last = following
+        written = "\n".join(lines[statement.lineno - 1 : last.end_lineno])
+        found |= {target.id: written for target in targets(statement) if isinstance(target, ast.Name)}
     return found
+
+
+def targets(statement: ast.stmt) -> list[ast.expr]:
+    """What a statement assigns."""
+    assigned = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return [part for one in assigned for part in (one.elts if isinstance(one, ast.Tuple) else [one]) if part]
+
+
+def fills(statement: ast.stmt) -> bool:
+    """Whether a statement assigns to parts of what there is, perhaps in a loop."""
+    if isinstance(statement, ast.For):
+        return all(map(fills, statement.body))
+    return any(isinstance(target, ast.Subscript | ast.Attribute) for target in targets(statement))
+
+
+def list_offers(app: Sphinx, what: str, name: str, package: Any, options: object, lines: list[str]) -> None:
+    """Add to what a package says of itself the names that it offers from its modules."""
+    if what == "module" and hasattr(package, "__path__"):
+        offers = [
+            f":py:obj:`~{member.__module__}.{member.__qualname__}`"
+            for key, member in sorted(vars(package).items())
+            if not key.startswith("_") and getattr(member, "__module__", "").startswith(f"{name}.")
+        ]
+        lines += ["", f"It offers {', '.join(offers)}.", ""] if offers else []
 
 
 class ModuleWithConstants(ModuleDocumenter):
@@ -108,6 +138,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.setup_extension("sphinx.ext.autodoc")
     app.add_role("maybe", code)
     app.connect("missing-reference", link_unique)
+    app.connect("autodoc-process-docstring", list_offers)
     app.add_autodocumenter(ModuleWithConstants, override=True)
     app.add_autodocumenter(Constant, override=True)
     return {"version": "1.0", "parallel_read_safe": True, "parallel_write_safe": True}
