@@ -2,6 +2,9 @@ r"""The whole book as one HTML page, `printed.html`, from which a browser prints
 
 Sphinx's own single page writes links to `index.html`, and anchors that several pages have (`id1`, the first citation of
 each) lead to the first of them. Here links stay within the page, and such anchors are told apart by their document.
+
+Documents whose names begin with `printed_book_without` are left out, and what would lead to them is no link: a
+reference is looked up, not read.
 """
 
 from __future__ import annotations
@@ -68,17 +71,32 @@ class PrintedBook(SingleFileHTMLBuilder):
         contents = global_toctree_for_doc(self.env, self.config.root_doc, self, collapse=False, maxdepth=2)
         if contents is not None:
             self.fix_refuris(contents)
+            for entries in list(contents.findall(nodes.bullet_list)):
+                if not next(entries.findall(nodes.reference), None):  # a part that is left out, below its caption
+                    place = entries.parent.index(entries)
+                    del entries.parent[place - isinstance(entries.parent[place - 1], nodes.title) : place + 1]
             tree[0].insert(1, nodes.container("", contents, classes=["printed-contents"]))
         return tree
 
     def fix_refuris(self, tree: nodes.Node) -> None:
         """Turn `#document-DOCUMENT#ANCHOR` into the anchor's name on this page."""
         if isinstance(tree, nodes.document):
+            for part in list(tree.findall(addnodes.start_of_file)):
+                if self.left_out(part["docname"]):
+                    part.parent.remove(part)
             self.renamed = ambiguous(tree, self.config.root_doc)
-        for reference in tree.findall(nodes.reference):
+        for reference in list(tree.findall(nodes.reference)):
             document, found, anchor = reference.get("refuri", "").removeprefix("#document-").partition("#")
-            if found and reference["refuri"].startswith("#document-"):
+            if not reference.get("refuri", "").startswith("#document-"):
+                continue
+            if self.left_out(document):
+                reference.replace_self(reference.children)
+            elif found:
                 reference["refuri"] = "#" + self.renamed.get((document, anchor), anchor)
+
+    def left_out(self, document: str) -> bool:
+        """Whether a document is not printed."""
+        return document.startswith(tuple(self.config.printed_book_without))
 
     def assemble_toc_secnumbers(self) -> dict[str, dict[str, tuple[int, ...]]]:
         """The numbers of sections, under the new names of their anchors."""
@@ -103,5 +121,6 @@ class PrintedBook(SingleFileHTMLBuilder):
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Put this builder in the place of Sphinx's."""
+    app.add_config_value("printed_book_without", [], "")
     app.add_builder(PrintedBook, override=True)
     return {"version": "1.0", "parallel_read_safe": True, "parallel_write_safe": True}
