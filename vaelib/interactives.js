@@ -2,7 +2,6 @@
 (() => {
   if (customElements.get("latent-explorer")) return; // a page may hold several, each with this script
 
-  const SIDE = 28;
   const STYLE = `
     :host { display: block; margin: 1.5rem 0; padding: 0.75rem 1rem; border: 1px solid currentColor; border-radius: 6px;
       max-width: 46rem; font-size: 0.95em; }
@@ -91,28 +90,28 @@
       Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform()));
   }
 
-  /** Grey pictures, values in [0, 1] and cut to it, in rows of `columns` with a line between them. */
-  function tile(canvas, values, columns) {
-    const n = values.length / (SIDE * SIDE);
-    const step = SIDE + 1;
-    canvas.width = columns * step - 1;
-    canvas.height = Math.ceil(n / columns) * step - 1;
+  /** Grey pictures of a shape, values in [0, 1] and cut to it, in rows of `columns` with a line between them. */
+  function tile(canvas, values, [height, width], columns) {
+    const m = height * width;
+    const n = values.length / m;
+    canvas.width = columns * (width + 1) - 1;
+    canvas.height = Math.ceil(n / columns) * (height + 1) - 1;
     const context = canvas.getContext("2d");
     const image = context.createImageData(canvas.width, canvas.height);
     new Uint32Array(image.data.buffer).fill(0xff909090);
     for (let k = 0; k < n; k++) {
-      const left = (k % columns) * step;
-      const top = Math.floor(k / columns) * step;
-      for (let j = 0; j < SIDE * SIDE; j++) {
-        const grey = Math.round(255 * Math.min(Math.max(values[k * SIDE * SIDE + j], 0), 1));
-        const place = 4 * ((top + Math.floor(j / SIDE)) * canvas.width + left + (j % SIDE));
+      const left = (k % columns) * (width + 1);
+      const top = Math.floor(k / columns) * (height + 1);
+      for (let j = 0; j < m; j++) {
+        const grey = Math.round(255 * Math.min(Math.max(values[k * m + j], 0), 1));
+        const place = 4 * ((top + Math.floor(j / width)) * canvas.width + left + (j % width));
         image.data[place] = image.data[place + 1] = image.data[place + 2] = grey;
       }
     }
     context.putImageData(image, 0, 0);
   }
 
-  /** Codes coloured by digit, each digit written at the median of its codes; dotted circles hold shares of N(0, I). */
+  /** Codes coloured by label, each label written at the median of its codes; dotted circles hold shares of N(0, I). */
   function plane(canvas, { codes, limit }, { labels, colours, radii }, ink, names, pointer) {
     const density = 2;
     const size = 300;
@@ -150,7 +149,7 @@
     const [first, second] = [codes.values.subarray(0, n), codes.values.subarray(n)];
     context.globalAlpha = 0.75;
     for (let i = 0; i < n; i++) {
-      context.fillStyle = colours[labels[i]];
+      context.fillStyle = colours[labels[i]] ?? "#3f90da"; // that of all where there are no labels
       context.beginPath();
       context.arc(x(first[i]), y(second[i]), 2, 0, 7);
       context.fill();
@@ -166,17 +165,17 @@
     context.font = "bold 12px sans-serif";
     context.textBaseline = "middle";
     const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
-    for (const digit of new Set(labels)) {
-      const own = Array.from({ length: n }, (_, i) => i).filter((i) => labels[i] === digit);
+    for (const label of new Set(labels)) {
+      const own = Array.from({ length: n }, (_, i) => i).filter((i) => labels[i] === label);
       const [cx, cy] = [x(median(own.map((i) => first[i]))), y(median(own.map((i) => second[i])))];
       context.beginPath();
-      context.arc(cx, cy, 9, 0, 7);
+      context.arc(cx, cy, Math.max(9, 4 + context.measureText(label).width / 2), 0, 7);
       context.fillStyle = "white";
       context.fill();
-      context.strokeStyle = colours[digit];
+      context.strokeStyle = colours[label];
       context.stroke();
       context.fillStyle = "black";
-      context.fillText(String(digit), cx, cy + 1);
+      context.fillText(String(label), cx, cy + 1);
     }
     if (pointer) {
       for (const [style, width] of [["white", 5], ["black", 2.5]]) {
@@ -223,6 +222,11 @@
       return getComputedStyle(this).color;
     }
 
+    /** Words about labels, where there are any. */
+    byLabel(words) {
+      return this.data.labels.length ? words : "";
+    }
+
     radios(name, legend, labels) {
       const buttons = labels.map((label, i) =>
         `<label><input type="radio" name="${name}" value="${i}"${i ? "" : " checked"}><span>${label}</span></label>`);
@@ -251,7 +255,7 @@
           the code"></label>
         <p class="caption"><strong>Explore the codes.</strong> Point at the plane, or move the two sliders: the mean
         image &mu;<sub>x</sub>(z) of the code z is decoded as you go. A click keeps the code, also for another model. Dots are codes of test images, z drawn from
-        q(z&nbsp;|&nbsp;x), coloured by digit; the dotted circles hold ${masses(this.data.mass)} of the prior.
+        q(z&nbsp;|&nbsp;x)${this.byLabel(", coloured by label")}; the dotted circles hold ${masses(this.data.mass)} of the prior.
         <span data-name="error"></span></p>`;
     }
 
@@ -286,8 +290,8 @@
         slider.value = z[i];
         slider.setAttribute("aria-valuetext", number(z[i]));
       });
-      tile(this.find("picture"), model.decode(z), 1);
-      plane(this.find("plane"), model, this.data, this.ink, `Codes of test images by digit, ${model.label}`, z);
+      tile(this.find("picture"), model.decode(z), this.data.shape, 1);
+      plane(this.find("plane"), model, this.data, this.ink, `Codes of test images${this.byLabel(" by label")}, ${model.label}`, z);
       const mass = 1 - Math.exp(-(z[0] ** 2 + z[1] ** 2) / 2);
       const nearer = mass > 0.9995 ? "more than 99.9 %" : share(mass);
       this.find("text").textContent = `z = (${number(z[0])}, ${number(z[1])}); ${nearer} of the prior is nearer to 0`;
@@ -348,6 +352,7 @@
         ...s, codes: unpack(s.codes), means: grey(s.means),
         reconstructions: Float32Array.of(...examples, ...grey(s.reconstructions)),
       }));
+      this.examples = examples.length / (this.data.shape[0] * this.data.shape[1]);
       this.noise = normals(this.settings[0].means.length);
     }
 
@@ -357,9 +362,11 @@
       const { beta } = setting;
       const sigma = beta === null || (beta === 0 && !asWeight) ? null : asWeight ? 1 : Math.sqrt(beta);
       const noise = sigma === null ? 0 : this.data.noise * sigma ** 2;
-      tile(this.find("reconstructions"), setting.reconstructions, 10);
-      tile(this.find("means"), setting.means, 10);
-      tile(this.find("samples"), setting.means.map((mu, i) => mu + (sigma ?? 0) * this.noise[i]), 10);
+      const { shape } = this.data;
+      const samples = setting.means.map((mu, i) => mu + (sigma ?? 0) * this.noise[i]);
+      tile(this.find("reconstructions"), setting.reconstructions, shape, this.examples);
+      tile(this.find("means"), setting.means, shape, 10);
+      tile(this.find("samples"), samples, shape, 10);
       this.find("samples").style.opacity = sigma === null ? 0.25 : 1;
       const reading = beta === null ? "A plain autoencoder: no likelihood, so there is nothing to draw x from"
         : sigma === null ? "The limit \u03c3\u2093 \u2192 0: no density is left to draw x from"
@@ -367,7 +374,7 @@
       const text = `${reading}. ${setting.note}`;
       this.find("text").textContent = text;
       this.find("dial").setAttribute("aria-valuetext", text);
-      plane(this.find("plane"), setting, this.data, this.ink, `Codes of test images by digit. ${reading}`);
+      plane(this.find("plane"), setting, this.data, this.ink, `Codes of test images${this.byLabel(" by label")}. ${reading}`);
       this.find("spread").textContent = `The plane holds ${share(setting.shown)} of the variance of the codes. `
         + `${share(setting.inside)} of them lie in the ball that holds ${share(this.data.mass.at(-1))} of the prior, all `
         + `${this.data.dimensions} dimensions counted.`;
@@ -400,7 +407,7 @@
 
     draw() {
       const alpha = Number(this.find("alpha").value);
-      tile(this.find("picture"), this.means.map((mu, i) => mu + alpha * this.deviations[i]), 4);
+      tile(this.find("picture"), this.means.map((mu, i) => mu + alpha * this.deviations[i]), this.data.shape, 4);
       this.find("text").textContent = `\u03b1 = ${number(alpha, 1)}`;
     }
   }

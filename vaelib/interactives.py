@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.stats import chi2
 from torch import Tensor, nn
 
-from vaelib.data import Digits
-from vaelib.plots import DIGIT_COLOURS, PRIOR_MASS, prior_radii
+from vaelib.plots.images import PRIOR_MASS, Shape, image_shape, label_colours, prior_radii
 from vaelib.sampling import reconstructions, sampled_codes
 from vaelib.vae import VAE
+
+if TYPE_CHECKING:
+    from vaelib.data import Images
 
 #: Largest integer of a packed matrix.
 LARGEST = 2047
@@ -115,37 +117,24 @@ def pack_decoder(vae: VAE, z: Tensor) -> tuple[PackedDecoder, Tensor]:
 
 
 @torch.no_grad()
-def latent_explorer(models: Mapping[str, VAE], digits: Digits, *, codes: int = 600) -> Interactive:
+def latent_explorer(models: Mapping[str, VAE], data: "Images", *, codes: int = 600) -> Interactive:
     """The plane of codes of each model with d = 2: point at a code, and its mean image is decoded in the page.
 
-    Shows codes of the first images, one draw of q(z|x) each, from torch's global generator.
+    Shows codes of the first images, one draw of q(z|x) each, from torch's global generator. Grey images only.
     """
+    common = _common(data, codes)
     entries = []
     for label, vae in models.items():
         if vae.latent_dim != 2:
             raise ValueError(f"the explorer shows a plane; {label} has latent dimension {vae.latent_dim}")
-        z = sampled_codes(vae, digits.images[:codes])
+        z = sampled_codes(vae, data.images[:codes])
         limit = _limit(z)
         axis = torch.linspace(-limit, limit, NODES)
         decoder, error = pack_decoder(vae, torch.cat((torch.cartesian_prod(axis, axis), z)))
-        entries.append(
-            {
-                "label": label,
-                "limit": limit,
-                "codes": pack(z.T),
-                "decoder": decoder._asdict(),
-                "error": {
-                    "mean": round(error.mean().item(), 2),
-                    "largest": round(error.max().item(), 1),
-                    "codes": len(error),
-                },
-            }
-        )
-    return Interactive(
-        "latent-explorer",
-        {"models": entries, **_digits(digits.labels[:codes])},
-        "Here the plane of codes can be explored; that needs JavaScript.",
-    )
+        off = {"mean": round(error.mean().item(), 2), "largest": round(error.max().item(), 1), "codes": len(error)}
+        entries.append({"label": label, "limit": limit, "codes": pack(z.T), "decoder": decoder._asdict(), "error": off})
+    shown = {"models": entries, **common}
+    return Interactive("latent-explorer", shown, "Here the plane of codes can be explored; that needs JavaScript.")
 
 
 class Setting(NamedTuple):
@@ -157,7 +146,7 @@ class Setting(NamedTuple):
 
 
 @torch.no_grad()
-def variance_dial(settings: Sequence[Setting], digits: Digits, *, codes: int = 400, samples: int = 10) -> Interactive:
+def variance_dial(settings: Sequence[Setting], data: "Images", *, codes: int = 400, samples: int = 10) -> Interactive:
     r"""From an autoencoder to collapse: codes, reconstructions, samples and variance budget of each setting.
 
     Codes are drawn from q(z|x) (an autoencoder's are :math:`\mu_z(x)`) and shown on the plane of their first two
@@ -165,15 +154,17 @@ def variance_dial(settings: Sequence[Setting], digits: Digits, *, codes: int = 4
     of the prior. `samples` means are decoded from the same draws of N(0, I) throughout. The page adds the noise of the
     observation, :math:`\sigma_x = 1`, or :math:`\sqrt\beta` in the other reading. Variances are shares of that of the
     images: explained is :math:`\sum_j \mathrm{Var}\,\mu_{x,j}(z)`, over the codes and over as many draws of the prior,
-    noise :math:`m \sigma_x^2`.
+    noise :math:`m \sigma_x^2`. Grey images only; the examples are one of each label, ten at most.
     """
-    examples, (n, pixels) = digits.one_of_each().images, digits.images.shape
-    variance = digits.images.var(dim=0).sum().item()
+    common = _common(data, codes)
+    n, pixels = data.images.shape
+    examples = (data if data.labels is None else data.one_of_each()).images[:10]
+    variance = data.images.var(dim=0).sum().item()
     prior = torch.randn(n, settings[0].vae.latent_dim)
     entries: list[dict[str, Any]] = []
     before: Tensor | None = None
     for setting in settings:
-        qz_x = setting.vae.posterior(digits.images)
+        qz_x = setting.vae.posterior(data.images)
         z = qz_x.mean if setting.beta is None else qz_x.sample()
         axes = torch.linalg.svd(z - z.mean(dim=0), full_matrices=False).Vh[:2]
         plane = z @ axes.T
@@ -195,30 +186,25 @@ def variance_dial(settings: Sequence[Setting], digits: Digits, *, codes: int = 4
                 "explained": [mean.var(dim=0).sum().item() / variance for mean in means],
             }
         )
-    return Interactive(
-        "variance-dial",
-        {
-            "settings": entries,
-            "examples": levels(examples),
-            "noise": pixels / variance,  # of sigma = 1, as a share of the variance of the images
-            "dimensions": prior.shape[1],
-            **_digits(digits.labels[:codes]),
-        },
-        "Here a slider leads from an autoencoder to collapse; that needs JavaScript.",
-    )
+    shown = {
+        "settings": entries,
+        "examples": levels(examples),
+        "noise": pixels / variance,  # of sigma = 1, as a share of the variance of the images
+        "dimensions": prior.shape[1],
+        **common,
+    }
+    return Interactive("variance-dial", shown, "A slider leads from an autoencoder to collapse; that needs JavaScript.")
 
 
 @torch.no_grad()
-def alpha_slider(vae: VAE, *, images: int = 16) -> Interactive:
+def alpha_slider(vae: VAE, *, images: int = 16, shape: Shape | None = None) -> Interactive:
     r""":math:`\mu_x(z) + \alpha\,\sigma_x(z)` for codes from the prior, alpha by hand: after one seed those of
-    `vaelib.sampling.quantile_images`.
+    `vaelib.sampling.quantile_images`. Grey images only; squares need no shape.
     """
     theta = vae.likelihood(vae.prior.sample((images,)))
-    return Interactive(
-        "alpha-slider",
-        {"means": pack(theta.mean), "deviations": pack(theta.stddev)},
-        "Here alpha can be moved by hand; that needs JavaScript.",
-    )
+    size = _height_and_width(theta.mean, shape)
+    shown = {"means": pack(theta.mean), "deviations": pack(theta.stddev), "shape": size}
+    return Interactive("alpha-slider", shown, "Here alpha can be moved by hand; that needs JavaScript.")
 
 
 def levels(images: Tensor) -> str:
@@ -226,9 +212,21 @@ def levels(images: Tensor) -> str:
     return _base64((images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
 
 
-def _digits(labels: Tensor) -> dict[str, Any]:
+def _common(data: "Images", codes: int) -> dict[str, Any]:
+    """Of any plane: height and width of the images, labels of the first and their colours, circles of the prior."""
+    shape = _height_and_width(data.images, getattr(data, "shape", None))
+    labels = [] if data.labels is None else data.labels[:codes].tolist()
+    colours = {str(label): colour for label, colour in label_colours(data.labels).items()}
     radii = [round(radius, 4) for radius in prior_radii()]
-    return {"labels": labels.tolist(), "colours": DIGIT_COLOURS, "radii": radii, "mass": list(PRIOR_MASS)}
+    return {"shape": shape, "labels": labels, "colours": colours, "radii": radii, "mass": list(PRIOR_MASS)}
+
+
+def _height_and_width(images: Tensor, shape: Shape | None) -> list[int]:
+    """As the page needs them; raises `ValueError` for images in colour, which it does not draw."""
+    *channels, height, width = image_shape(images, shape)
+    if channels not in ([], [1]):
+        raise ValueError(f"the page draws grey images of a shape (height, width), not images in colour, {shape}")
+    return [height, width]
 
 
 def _limit(z: Tensor) -> float:

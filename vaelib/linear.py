@@ -5,6 +5,7 @@ Use float64 where sigma is small against the columns of W.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
+from vaelib.errors import positive_std
 from vaelib.networks import diagonal_normal
 from vaelib.vae import VAE
 
@@ -24,7 +26,7 @@ def evidence_nats(x: Tensor, W: Tensor, b: Tensor, sigma: float) -> Tensor:
 
     Raises ValueError where sigma is not positive.
     """
-    return LowRankMultivariateNormal(b, W, torch.full_like(b, _positive(sigma) ** 2)).log_prob(x)
+    return LowRankMultivariateNormal(b, W, torch.full_like(b, positive_std("sigma", sigma) ** 2)).log_prob(x)
 
 
 def exact_posterior(x: Tensor, W: Tensor, b: Tensor, sigma: float) -> MultivariateNormal:
@@ -58,8 +60,23 @@ def elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: f
     """
     mu_z, var_z = qz_x.mean, qz_x.variance
     squared_error = (x - b - mu_z @ W.T).square().sum(-1) + var_z @ W.square().sum(0)  # [B]
-    log_px_z = -len(b) / 2 * math.log(2 * math.pi * _positive(sigma) ** 2) - squared_error / (2 * sigma**2)  # [B]
+    log_px_z = -len(b) / 2 * math.log(2 * math.pi * positive_std("sigma", sigma) ** 2) - squared_error / (
+        2 * sigma**2
+    )  # [B]
     return log_px_z - kl_divergence(qz_x, diagonal_normal(torch.zeros_like(mu_z), torch.ones_like(mu_z)))
+
+
+def beta_elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: float, *, beta: float) -> Tensor:
+    r"""Equation 5.4 without sampling, `[B]` in nats: :func:`elbo_nats_exact` plus :math:`(1 - \beta)\, KL`.
+
+    For beta < 1 it can exceed ln p(x). It is :math:`\beta` times the ELBO of the model with variance
+    :math:`\beta \sigma^2`, up to a constant (Lucas et al. 2019). Raises ValueError for a negative beta or a sigma that
+    is not positive.
+    """
+    if beta < 0:
+        raise ValueError(f"beta must not be negative, got {beta}")
+    prior = diagonal_normal(torch.zeros_like(qz_x.mean), torch.ones_like(qz_x.mean))
+    return elbo_nats_exact(qz_x, x, W, b, sigma) + (1 - beta) * kl_divergence(qz_x, prior)
 
 
 class LinearEncoder(nn.Module):
@@ -71,7 +88,7 @@ class LinearEncoder(nn.Module):
         self.log_sigma = nn.Parameter(torch.zeros(latent_dim))
 
     def forward(self, x: Tensor) -> Independent:
-        """x `[B, pixels]` to a distribution over z `[B, d]`."""
+        """x `[B, m]` to a distribution over z `[B, d]`."""
         mu_z = self.mu(x)
         return diagonal_normal(mu_z, self.log_sigma.exp().expand_as(mu_z))
 
@@ -87,13 +104,13 @@ class LinearEncoder(nn.Module):
 class LinearGaussian(nn.Module):
     r""":math:`N(Wz + b, \sigma^2 I)` with one :math:`\sigma` chosen by hand: the likelihood of the linear VAE."""
 
-    def __init__(self, *, features: int, pixels: int, sigma: float) -> None:
+    def __init__(self, *, features: int, shape: Sequence[int], sigma: float) -> None:
         super().__init__()
-        self.sigma = _positive(sigma)
-        self.mu = nn.Linear(features, pixels)
+        self.sigma = positive_std("sigma", sigma)
+        self.mu = nn.Linear(features, math.prod(shape))
 
     def forward(self, h: Tensor) -> Independent:
-        """Features `[..., hidden]`, here z itself, to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]`, here z itself, to a distribution over x `[..., m]`."""
         mu = self.mu(h)
         return diagonal_normal(mu, torch.full_like(mu, self.sigma))
 
@@ -104,9 +121,9 @@ class SharedLinearGaussian(nn.Module):
     It has no floor and needs none while the images fill more than d dimensions (Tipping and Bishop 1999, equation 8).
     """
 
-    def __init__(self, *, features: int, pixels: int) -> None:
+    def __init__(self, *, features: int, shape: Sequence[int]) -> None:
         super().__init__()
-        self.mu = nn.Linear(features, pixels)
+        self.mu = nn.Linear(features, math.prod(shape))
         self.log_sigma = nn.Parameter(torch.zeros(()))
 
     @property
@@ -115,7 +132,7 @@ class SharedLinearGaussian(nn.Module):
         return self.log_sigma.exp()
 
     def forward(self, h: Tensor) -> Independent:
-        """Features `[..., hidden]`, here z itself, to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]`, here z itself, to a distribution over x `[..., m]`."""
         mu = self.mu(h)
         return diagonal_normal(mu, self.sigma.expand_as(mu))
 
@@ -125,7 +142,7 @@ def linear_vae(*, pixels: int, latent_dim: int, sigma: float) -> VAE:
     return VAE(
         encoder=LinearEncoder(pixels=pixels, latent_dim=latent_dim),
         decoder=nn.Identity(),
-        head=LinearGaussian(features=latent_dim, pixels=pixels, sigma=sigma),
+        head=LinearGaussian(features=latent_dim, shape=(pixels,), sigma=sigma),
         latent_dim=latent_dim,
     )
 
@@ -135,30 +152,11 @@ def shared_linear_vae(*, pixels: int, latent_dim: int) -> VAE:
     return VAE(
         encoder=LinearEncoder(pixels=pixels, latent_dim=latent_dim),
         decoder=nn.Identity(),
-        head=SharedLinearGaussian(features=latent_dim, pixels=pixels),
+        head=SharedLinearGaussian(features=latent_dim, shape=(pixels,)),
         latent_dim=latent_dim,
     )
 
 
 def _posterior_matrix(W: Tensor, sigma: float) -> Tensor:
     r""":math:`M = W^T W + \sigma^2 I`, `[d, d]`."""
-    return W.T @ W + _positive(sigma) ** 2 * torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
-
-
-def _positive(sigma: float) -> float:
-    if not sigma > 0:
-        raise ValueError(f"sigma must be a positive standard deviation, got {sigma}")
-    return sigma
-
-
-def beta_elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: float, *, beta: float) -> Tensor:
-    r"""Equation 5.4 without sampling, `[B]` in nats: :func:`elbo_nats_exact` plus :math:`(1 - \beta)\, KL`.
-
-    For beta < 1 it can exceed ln p(x). It is :math:`\beta` times the ELBO of the model with variance
-    :math:`\beta \sigma^2`, up to a constant (Lucas et al. 2019). Raises ValueError for a negative beta or a sigma that
-    is not positive.
-    """
-    if beta < 0:
-        raise ValueError(f"beta must not be negative, got {beta}")
-    prior = diagonal_normal(torch.zeros_like(qz_x.mean), torch.ones_like(qz_x.mean))
-    return elbo_nats_exact(qz_x, x, W, b, sigma) + (1 - beta) * kl_divergence(qz_x, prior)
+    return W.T @ W + positive_std("sigma", sigma) ** 2 * torch.eye(W.shape[1], dtype=W.dtype, device=W.device)

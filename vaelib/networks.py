@@ -19,13 +19,13 @@ class Encoder(nn.Module):
         self.sigma = nn.Linear(hidden, latent_dim)
 
     def forward(self, x: Tensor) -> Independent:
-        """x `[B, pixels]` to a distribution over z `[B, d]`."""
+        """x `[B, m]` to a distribution over z `[B, d]`."""
         h = self.body(x)
         return diagonal_normal(self.mu(h), nn.functional.softplus(self.sigma(h)))
 
 
 class DecoderBody(nn.Module):
-    """z `[..., d]` to the features `[..., hidden]` from which a likelihood of `vaelib.likelihoods.gaussian` reads x."""
+    """z `[..., d]` to the features `[..., hidden]` from which a head of `vaelib.likelihoods` reads p(x|z)."""
 
     def __init__(self, *, latent_dim: int, hidden: int = HIDDEN) -> None:
         super().__init__()

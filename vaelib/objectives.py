@@ -39,7 +39,7 @@ def kl_nats(qz_x: Distribution, prior: Distribution, z: Tensor) -> Tensor:
 def elbo_terms(vae: VAE, x: Tensor) -> ElboTerms:
     r""":math:`E_{q(z|x)}[\ln p(x|z)] - KL(q(z|x) \| p(z))`, equation 5.1, with one reparameterised draw of z.
 
-    x `[B, pixels]` to two terms `[B]` in nats.
+    x `[B, m]` to two terms `[B]` in nats.
     """
     qz_x = vae.posterior(x)
     z = qz_x.rsample()
@@ -61,21 +61,6 @@ def beta_elbo_nats(vae: VAE, x: Tensor, *, beta: float) -> Tensor:
         raise ValueError(f"beta must not be negative, got {beta}")
     terms = elbo_terms(vae, x)
     return terms.log_px_z - beta * terms.kl
-
-
-def adaptive_elbo_nats(vae: VAE, x: Tensor) -> Tensor:
-    r"""The ELBO, `[B]` in nats, of a VAE whose head is an `AdaptiveGaussian`; in training the head then adapts.
-
-    The head sees the batch's mean squared error, so that steps in its variance and in the networks take turns. In
-    evaluation nothing moves.
-    """
-    qz_x = vae.posterior(x)
-    z = qz_x.rsample()
-    px_z = vae.likelihood(z)
-    elbo = px_z.log_prob(x) - kl_nats(qz_x, vae.prior, z)
-    if vae.training:
-        vae.head.adapt((x - px_z.mean.detach()).square().mean())  # type: ignore[operator]
-    return elbo
 
 
 def limit_objective(vae: VAE, x: Tensor) -> Tensor:

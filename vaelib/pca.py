@@ -8,7 +8,8 @@ from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from vaelib.linear import LinearEncoder, LinearGaussian, _positive
+from vaelib.errors import positive_std
+from vaelib.linear import LinearEncoder, LinearGaussian
 from vaelib.vae import VAE
 
 
@@ -87,7 +88,7 @@ def optimal_linear_vae(data: Spectrum, *, latent_dim: int, sigma: float, beta: f
     raises.
     """
     W, b = optimal_decoder(data, latent_dim=latent_dim, sigma=sigma, beta=beta)
-    decoder = LinearGaussian(features=latent_dim, pixels=len(b), sigma=sigma).double()
+    decoder = LinearGaussian(features=latent_dim, shape=b.shape, sigma=sigma).double()
     encoder = LinearEncoder(pixels=len(b), latent_dim=latent_dim).double()
     with torch.no_grad():
         decoder.mu.weight.copy_(W)
@@ -130,15 +131,8 @@ def largest_principal_angle_degrees(A: Tensor, B: Tensor) -> float:
     return math.degrees(subspace_angles(A.detach().double().cpu().numpy(), B.detach().double().cpu().numpy())[0])
 
 
-def _implied_variance(beta: float, sigma: float) -> float:
-    r""":math:`\beta \sigma^2`: the variance of the model whose ELBO equation 5.4 is."""
-    if not beta > 0:
-        raise ValueError(f"beta must be positive, got {beta}")
-    return beta * _positive(sigma) ** 2
-
-
 def fit_pca(images: Tensor, *, latent_dim: int) -> PCA:
-    """PCA of images `[N, pixels]` with `latent_dim` components, by the exact solver; at most min(N, pixels)."""
+    """PCA of images `[N, m]` with `latent_dim` components, by the exact solver; at most min(N, m)."""
     limit = min(images.shape)
     if not 1 <= latent_dim <= limit:
         raise ValueError(f"latent_dim must be between 1 and {limit} for images of shape {tuple(images.shape)}")
@@ -146,10 +140,17 @@ def fit_pca(images: Tensor, *, latent_dim: int) -> PCA:
 
 
 def pca_codes(pca: PCA, images: Tensor) -> Tensor:
-    """Codes `[B, d]` of images `[B, pixels]`."""
+    """Codes `[B, d]` of images `[B, m]`."""
     return torch.from_numpy(pca.transform(images.cpu().double().numpy())).to(images)
 
 
 def pca_reconstructions(pca: PCA, images: Tensor) -> Tensor:
-    """Images `[B, pixels]` decoded from their codes; not confined to [0, 1]."""
+    """Images `[B, m]` decoded from their codes; not confined to [0, 1]."""
     return torch.from_numpy(pca.inverse_transform(pca.transform(images.cpu().double().numpy()))).to(images)
+
+
+def _implied_variance(beta: float, sigma: float) -> float:
+    r""":math:`\beta \sigma^2`: the variance of the model whose ELBO equation 5.4 is."""
+    if not beta > 0:
+        raise ValueError(f"beta must be positive, got {beta}")
+    return beta * positive_std("sigma", sigma) ** 2

@@ -5,13 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaelib.data import Digits
+from vaelib.data import Images
 from vaelib.vae import VAE
 
 
 @torch.no_grad()
 def ancestral_sampling(vae: VAE, n: int) -> Tensor:
-    r"""Algorithm 6: x `[n, pixels]` drawn from p(x) by way of p(z) and p(x|z)."""
+    r"""Algorithm 6: x `[n, m]` drawn from p(x) by way of p(z) and p(x|z)."""
     z = vae.prior.sample((n,))  # 1) sample z from N(0, I)
     theta = vae.likelihood(z)  # 2) process z through the network to get mu_x(z) and sigma_x(z)
     x = theta.sample()  # 3) sample x from N(mu_x(z), sigma_x(z))
@@ -20,7 +20,7 @@ def ancestral_sampling(vae: VAE, n: int) -> Tensor:
 
 @torch.no_grad()
 def deterministic_sampling(vae: VAE, n: int) -> Tensor:
-    r"""Algorithm 7: the means :math:`\mu_x(z)`, `[n, pixels]`; after one seed, of the z that Algorithm 6 draws."""
+    r"""Algorithm 7: the means :math:`\mu_x(z)`, `[n, m]`; after one seed, of the z that Algorithm 6 draws."""
     z = vae.prior.sample((n,))  # 1) sample z from N(0, I)
     theta = vae.likelihood(z)  # 2) process z through the network to get mu_x(z) and sigma_x(z)
     return theta.mean  # 3) return mu_x(z)
@@ -28,7 +28,7 @@ def deterministic_sampling(vae: VAE, n: int) -> Tensor:
 
 @torch.no_grad()
 def quantile_images(vae: VAE, n: int, *, alpha: float) -> Tensor:
-    r""":math:`\mu_x(z) + \alpha\,\sigma_x(z)`, `[n, pixels]`: every pixel at its quantile :math:`\Phi(\alpha)`.
+    r""":math:`\mu_x(z) + \alpha\,\sigma_x(z)`, `[n, m]`: every pixel at its quantile :math:`\Phi(\alpha)`.
 
     Algorithm 7 at alpha = 0; after one seed, of the same z for every alpha. Not confined to [0, 1].
     """
@@ -38,13 +38,13 @@ def quantile_images(vae: VAE, n: int, *, alpha: float) -> Tensor:
 
 @torch.no_grad()
 def reconstructions(vae: VAE, x: Tensor) -> Tensor:
-    r""":math:`\mu_x(\mu_z(x))`, `[B, pixels]`: the mean image of the mean code of x `[B, pixels]`."""
+    r""":math:`\mu_x(\mu_z(x))`, `[B, m]`: the mean image of the mean code of x `[B, m]`."""
     return vae.likelihood(vae.posterior(x).mean).mean
 
 
 @torch.no_grad()
 def sampled_codes(vae: VAE, x: Tensor) -> Tensor:
-    r""":math:`z \sim q(z|x)`, `[B, d]`, one draw for each image of x `[B, pixels]`."""
+    r""":math:`z \sim q(z|x)`, `[B, d]`, one draw for each image of x `[B, m]`."""
     return vae.posterior(x).sample()
 
 
@@ -53,20 +53,20 @@ class Plane(NamedTuple):
 
     z: Tensor
     """Codes `[N, 2]`, one draw from each q(z|x)."""
-    labels: Tensor
-    """Digits `[N]`."""
+    labels: Tensor | None
+    """`[N]`."""
     grid: Tensor
-    """`decoded_grid`, `[side, side, pixels]`."""
+    """`decoded_grid`, `[side, side, m]`."""
 
 
-def latent_plane(vae: VAE, digits: Digits, *, side: int = 15) -> Plane:
-    """Codes of the digits and the decoded plane; latent dimension 2 only."""
-    return Plane(sampled_codes(vae, digits.images), digits.labels, decoded_grid(vae, side=side))
+def latent_plane(vae: VAE, images: Images, *, side: int = 15) -> Plane:
+    """Codes of the images and the decoded plane; latent dimension 2 only."""
+    return Plane(sampled_codes(vae, images.images), images.labels, decoded_grid(vae, side=side))
 
 
 @torch.no_grad()
 def decoded_grid(vae: VAE, *, side: int) -> Tensor:
-    r""":math:`\mu_x(z)` `[side, side, pixels]` on a grid of z in the plane; latent dimension 2 only.
+    r""":math:`\mu_x(z)` `[side, side, m]` on a grid of z in the plane; latent dimension 2 only.
 
     The grid runs through the quantiles of N(0, 1), 1/(2 side), 3/(2 side), ..., so that each node stands for an equal
     share of the prior; the first axis is z_2 from high to low, the second z_1 from low to high.

@@ -41,7 +41,8 @@ def fit(
     With `decay` the learning rate falls linearly: step k of K takes :math:`1 - (k - 1) / K` of it. Before each step the
     parameters in `inner` take `inner_steps` steps of their own, each on as many images drawn at random (He et al.
     2019); for them nothing decays. Randomness comes from torch's global generator. Raises `NonFiniteLossError` before
-    a bad step is taken.
+    a bad step is taken, and `UncalibratedError` before the first where a head calibrates itself and the loss holds no
+    ln p(x|z): parts of the model may have a method `check_adapted` that says so.
     """
     if min(epochs, batch_size) < 1 or learning_rate <= 0:
         raise ValueError(
@@ -71,6 +72,9 @@ def fit(
                 for few in torch.randint(images, (inner_steps, batch_size)).to(device):
                     _descend(inner_optimiser, mean_loss(few))
             before = mean_loss(index)
+            if number == 1:
+                for part in model.modules():
+                    getattr(part, "check_adapted", bool)()
             _descend(optimiser, before)
             if schedule:
                 schedule.step()

@@ -1,8 +1,12 @@
 r"""The VAE: a prior over z, a likelihood of x given z, and an approximate posterior of z given x."""
 
+import math
+from collections.abc import Callable, Sequence
+
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaelib.networks import HIDDEN, DecoderBody, Encoder
 from vaelib.priors import StandardNormal
 
 
@@ -11,6 +15,40 @@ class VAE(nn.Module):
 
     `encoder` maps x to q(z|x); `decoder` maps z to features and `head` the features to p(x|z); `code_prior`, called
     without arguments, is p(z), by default N(0, I).
+
+    Any modules will do. Images are flat, x `[B, m]`. The encoder returns a distribution over z with event `[d]`
+    (`vaelib.networks.diagonal_normal` makes one), the head one over x with event `[m]`, the decoder whatever the head
+    reads. Decoder and head keep the dimensions before z, which with K draws is `[K, B, d]`; convolutions want one, so a
+    convolutional decoder folds them:
+
+    .. code-block:: python
+
+        class ConvEncoder(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = nn.Sequential(
+                    nn.Unflatten(-1, (3, 32, 32)), nn.Conv2d(3, 16, 4, stride=4), nn.ReLU(), nn.Flatten(-3)
+                )
+                self.out = nn.Linear(16 * 8 * 8, 2 * 10)
+
+            def forward(self, x):
+                mu, raw_sigma = self.out(self.body(x)).chunk(2, dim=-1)
+                return diagonal_normal(mu, nn.functional.softplus(raw_sigma))
+
+
+        class ConvDecoder(nn.Sequential):
+            def __init__(self):
+                super().__init__(
+                    nn.Linear(10, 16 * 8 * 8), nn.Unflatten(-1, (16, 8, 8)), nn.ConvTranspose2d(16, 8, 4, stride=4),
+                    nn.ReLU(), nn.Flatten(-3),
+                )
+
+            def forward(self, z):
+                return super().forward(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+
+
+        head = PixelwiseGaussian(features=8 * 32 * 32, shape=(3, 32, 32))
+        vae = VAE(encoder=ConvEncoder(), decoder=ConvDecoder(), head=head, latent_dim=10)
     """
 
     def __init__(
@@ -35,9 +73,33 @@ class VAE(nn.Module):
         return self.code_prior()
 
     def posterior(self, x: Tensor) -> Distribution:
-        """q(z|x) for x `[B, pixels]`, batch `[B]`, event `[d]`."""
+        """q(z|x) for x `[B, m]`, batch `[B]`, event `[d]`."""
         return self.encoder(x)
 
     def likelihood(self, z: Tensor) -> Distribution:
-        """p(x|z) for z `[..., d]`, batch `[...]`, event `[pixels]`."""
+        """p(x|z) for z `[..., d]`, batch `[...]`, event `[m]`."""
         return self.head(self.decoder(z))
+
+
+def mlp_vae(
+    *,
+    shape: Sequence[int],
+    latent_dim: int,
+    head: Callable[..., nn.Module],
+    prior: Callable[..., nn.Module] = StandardNormal,
+    hidden: int = HIDDEN,
+) -> VAE:
+    """The networks of the chapter, m-hidden-d-hidden-m with ReLU, for images of any shape.
+
+    `shape` is (height, width) for grey images and (channels, height, width) for colour, m its product. `head` makes the
+    likelihood from `features` and `shape`, `prior` the distribution of codes from `latent_dim`: classes of
+    `vaelib.likelihoods` and `vaelib.priors`, or a `partial` of one that takes more. Weights come from torch's global
+    generator. Raises ValueError for a latent_dim below 1, and where the head does not take images of this shape.
+    """
+    return VAE(
+        encoder=Encoder(pixels=math.prod(shape), latent_dim=latent_dim, hidden=hidden),
+        decoder=DecoderBody(latent_dim=latent_dim, hidden=hidden),
+        head=head(features=hidden, shape=shape),
+        latent_dim=latent_dim,
+        code_prior=prior(latent_dim=latent_dim),
+    )

@@ -5,6 +5,7 @@ are what is shown, a canvas with `data-input` is what the pointer moves over, an
 """
 
 import json
+from collections.abc import Sequence
 from statistics import median
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from playwright.sync_api import Browser, Locator
 from visits import PAGES, PHONE, SITE, Visit, opened
 
-from vaelib.interactives import PackedDecoder, unpack
+from vaelib.interactives import Interactive, PackedDecoder, pack, unpack
 
 #: Pages and elements that a complete build has.
 EXPECTED = (
@@ -97,12 +98,25 @@ LEVELS = """canvas => {
 }"""
 
 
-def shown(canvas: Locator) -> torch.Tensor:
-    """The images of a canvas as grey levels, `[n, 784]`, without the lines between them."""
+def shown(canvas: Locator, shape: Sequence[int]) -> torch.Tensor:
+    """The images of a canvas as grey levels, `[n, height * width]`, without the lines between them."""
+    height, width = shape
     seen = canvas.evaluate(LEVELS)
     rows = torch.tensor(seen["red"]).reshape(-1, seen["width"])
-    cells = rows.unfold(0, 28, 29).unfold(1, 28, 29)
-    return cells.reshape(-1, 28 * 28)
+    cells = rows.unfold(0, height, height + 1).unfold(1, width, width + 1)
+    return cells.reshape(-1, height * width)
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (11, 4)])
+def test_images_of_any_height_and_width_are_drawn(browser, shape):
+    means = torch.rand(8, shape[0] * shape[1])
+    data = {"means": pack(means), "deviations": pack(0 * means), "shape": shape}
+    page = browser.new_page()
+    page.set_content(Interactive("alpha-slider", data, "")._repr_html_())
+    canvas = page.locator("alpha-slider canvas")
+    assert canvas.evaluate("canvas => [canvas.height, canvas.width]") == [2 * shape[0] + 1, 4 * shape[1] + 3]
+    assert (shown(canvas, shape) - 255 * means).abs().max() <= 0.6
+    page.close()
 
 
 def test_the_page_decodes_a_code_as_the_library_does(browser):
@@ -117,7 +131,7 @@ def test_the_page_decodes_a_code_as_the_library_does(browser):
                 z = [slider.evaluate(SET, value) for slider, value in zip(sliders, wanted, strict=True)]
                 assert z == pytest.approx(wanted, abs=model["limit"] / 100)
                 expected = 255 * decode(torch.tensor([z], dtype=torch.float64))
-                assert (shown(explorer.locator("canvas[data-picture]")) - expected).abs().max() <= 0.6
+                assert (shown(explorer.locator("canvas[data-picture]"), data["shape"]) - expected).abs().max() <= 0.6
 
 
 def test_alpha_adds_deviations_to_means(browser):
@@ -127,7 +141,7 @@ def test_alpha_adds_deviations_to_means(browser):
         for alpha in (-1.3, 0.0, 2.1):
             slider.locator("input").evaluate(SET, alpha)
             expected = 255 * (unpack(data["means"]) + alpha * unpack(data["deviations"])).clamp(0, 1)
-            assert (shown(slider.locator("canvas")) - expected).abs().max() <= 0.6
+            assert (shown(slider.locator("canvas"), data["shape"]) - expected).abs().max() <= 0.6
 
 
 def test_the_dial_adds_noise_of_the_deviation_that_it_names(browser):
@@ -141,8 +155,9 @@ def test_the_dial_adds_noise_of_the_deviation_that_it_names(browser):
             for reading in (0, 1):
                 dial.locator("input[type=radio]").nth(reading).check(force=True)
                 sigma = 0 if setting["beta"] is None else 1 if reading else setting["beta"] ** 0.5
-                noise = (shown(samples) - shown(means)) / 255
-                inside = (shown(means) > 100) & (shown(means) < 155)  # where little of a small noise is cut off
+                drawn, mean = (shown(canvas, data["shape"]) for canvas in (samples, means))
+                noise = (drawn - mean) / 255
+                inside = (mean > 100) & (mean < 155)  # where little of a small noise is cut off
                 if sigma < 0.1 and inside.sum() > 50:
                     checked += sigma > 0
                     assert noise[inside].double().std().item() == pytest.approx(sigma, abs=0.1 * sigma + 0.003)

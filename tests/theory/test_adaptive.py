@@ -1,40 +1,48 @@
 r"""Variances that a rule sets while the networks learn; in float64."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch.distributions import Normal
 
-from vaelib.likelihoods.gaussian import GECO_RATE, RUNNING_SHARE, CalibratedGaussian, ToleranceGaussian
-from vaelib.networks import DecoderBody, Encoder
-from vaelib.objectives import adaptive_elbo_nats, elbo_nats
+from vaelib.likelihoods.gaussian import (
+    GECO_RATE,
+    RUNNING_SHARE,
+    CalibratedGaussian,
+    ToleranceGaussian,
+    UncalibratedError,
+)
+from vaelib.objectives import (
+    autoencoder_objective,
+    beta_elbo_nats,
+    elbo_nats,
+    elbo_terms,
+    iwae_bound_nats,
+    limit_objective,
+)
 from vaelib.seeding import seeded
 from vaelib.training import fit
-from vaelib.vae import VAE
+from vaelib.vae import mlp_vae
 
 pytestmark = pytest.mark.usefixtures("float64")
 over = pytest.mark.parametrize
 
-PIXELS, FEATURES = 6, 5
+SHAPE, PIXELS, FEATURES = (2, 3), 6, 5
 
 
 def calibrated():
-    return CalibratedGaussian(features=FEATURES, pixels=PIXELS)
+    return CalibratedGaussian(features=FEATURES, shape=SHAPE)
 
 
 def tolerant(tolerance=0.1):
-    return ToleranceGaussian(features=FEATURES, pixels=PIXELS, tolerance=tolerance)
+    return ToleranceGaussian(features=FEATURES, shape=SHAPE, tolerance=tolerance)
 
 
 def vae_with(head):
     """A small VAE with this head."""
-    return VAE(
-        encoder=Encoder(pixels=PIXELS, latent_dim=2, hidden=FEATURES),
-        decoder=DecoderBody(latent_dim=2, hidden=FEATURES),
-        head=head,
-        latent_dim=2,
-    )
+    return mlp_vae(shape=SHAPE, latent_dim=2, head=lambda features, shape: head, hidden=FEATURES)
 
 
 # The calibrated variance
@@ -77,28 +85,93 @@ def test_the_calibrated_variance_converges_to_the_mean_squared_error_of_unequal_
     assert late.std().item() == pytest.approx(spread, rel=0.3)
 
 
-# Its objective
+# What the head sees
 
 
 @over("make", [calibrated, tolerant])
-def test_the_objective_is_the_elbo_and_the_head_sees_the_error_of_the_batch(make):
-    vae, x = vae_with(make()).train(), torch.rand(40, PIXELS)
+def test_the_head_sees_the_error_of_the_batch_once_its_probability_is_known(make):
+    vae, x = vae_with(make()), torch.rand(40, PIXELS)
     variance = vae.head.sigma.square().item()
     with seeded(1):
-        exact = elbo_nats(vae, x)
+        exact = elbo_nats(vae.eval(), x)
+    with seeded(1):
+        torch.testing.assert_close(elbo_nats(vae.train(), x), exact)
     with seeded(1):
         error = (x - vae.likelihood(vae.posterior(x).rsample()).mean).square().mean()
-    with seeded(1):
-        torch.testing.assert_close(adaptive_elbo_nats(vae, x), exact)
     torch.testing.assert_close(vae.head.running_error, error.detach())
     assert vae.head.sigma.square().item() != variance
+
+
+def mixed(vae, x):
+    """An objective that is not in the library."""
+    terms = elbo_terms(vae, x)
+    return terms.log_px_z - terms.kl.clamp(min=0.1)
+
+
+OBJECTIVES = {
+    "elbo": elbo_nats,
+    "beta": partial(beta_elbo_nats, beta=2.0),
+    "iwae": partial(iwae_bound_nats, samples=3),
+    "own": mixed,
+}
+
+
+@over("name", OBJECTIVES)
+@over("make", [calibrated, tolerant])
+def test_the_head_sees_one_error_a_step_under_every_objective_and_loop(make, name):
+    vae, x = vae_with(make()), torch.rand(64, PIXELS)
+    seen, adapt = [], vae.head.adapt
+    vae.head.adapt = lambda error: adapt(error) or seen.append(error)
+    list(fit(vae, lambda batch: -OBJECTIVES[name](vae, batch), (x,), epochs=1, batch_size=16))
+    optimiser = torch.optim.SGD(vae.train().parameters(), lr=1e-3)
+    for batch in x.split(16):
+        optimiser.zero_grad()
+        (-OBJECTIVES[name](vae, batch)).mean().backward()
+        optimiser.step()
+    assert len(seen) == 8
+    assert all(error.shape == () and 0 < error < 1 and not error.requires_grad for error in seen)
+
+
+def test_the_error_of_several_draws_is_their_mean():
+    vae, x = vae_with(calibrated()), torch.rand(40, PIXELS)
+    with seeded(1):
+        iwae_bound_nats(vae, x, samples=5)
+    with seeded(1):
+        mean = vae.likelihood(vae.posterior(x).rsample((5,))).mean
+    torch.testing.assert_close(vae.head.sigma.square(), (x - mean).square().mean().detach())
+
+
+def test_a_batch_that_is_expanded_still_shows_its_error():
+    head, x = calibrated(), torch.rand(4, PIXELS)
+    px_z = head(torch.randn(FEATURES)).expand((4,))
+    assert px_z.batch_shape == (4,)
+    px_z.log_prob(x)
+    torch.testing.assert_close(head.sigma.square(), (x - px_z.mean).square().mean().detach())
+
+
+@over("objective", [limit_objective, autoencoder_objective])
+@over("make", [calibrated, tolerant])
+def test_an_objective_that_never_shows_the_head_an_image_is_refused_before_the_first_step(make, objective):
+    vae = vae_with(make())
+    weights = vae.head.mu.weight.clone()
+    with pytest.raises(UncalibratedError, match=f"{type(vae.head).__name__} sets its sigma whenever .* elbo_nats"):
+        list(fit(vae, lambda batch: -objective(vae, batch), (torch.rand(64, PIXELS),), epochs=1))
+    assert torch.equal(vae.head.mu.weight, weights)
+
+
+def test_a_head_that_is_calibrated_already_may_be_trained_on_by_such_an_objective():
+    vae, x = vae_with(calibrated()), torch.rand(64, PIXELS)
+    elbo_nats(vae, x)
+    list(fit(vae, lambda batch: -limit_objective(vae, batch), (x,), epochs=1))
 
 
 @over("make", [calibrated, tolerant])
 def test_nothing_adapts_in_evaluation(make):
     vae = vae_with(make()).eval()
     before = {name: value.clone() for name, value in vae.state_dict().items()}
-    adaptive_elbo_nats(vae, torch.rand(40, PIXELS))
+    elbo_nats(vae, torch.rand(40, PIXELS))
+    with torch.no_grad():
+        elbo_nats(vae.train(), torch.rand(40, PIXELS))
     assert all(torch.equal(value, before[name]) or value.isnan() for name, value in vae.state_dict().items())
     assert vae.head.running_error.isnan()
 
@@ -118,7 +191,7 @@ def test_training_ends_calibrated():
     x = 0.5 + 0.1 * torch.randn(256, PIXELS)
     vae = vae_with(calibrated())
     settings = {"epochs": 150, "batch_size": 64, "learning_rate": 1e-2}
-    list(fit(vae, lambda batch: -adaptive_elbo_nats(vae, batch), (x,), **settings))
+    list(fit(vae, lambda batch: -elbo_nats(vae, batch), (x,), **settings))
     with torch.no_grad():
         means = vae.likelihood(vae.posterior(x).sample((200,))).mean
     assert vae.head.sigma.square().item() == pytest.approx((x - means).square().mean().item(), rel=0.1)

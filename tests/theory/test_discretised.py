@@ -83,7 +83,7 @@ def test_quantised_values_are_levels_and_levels_stay():
 
 
 def test_the_head_declares_pixels_as_its_event():
-    head = DiscretisedPixels(features=5, pixels=12, family=DiscretisedLogistic)
+    head = DiscretisedPixels(features=5, shape=(12,), family=DiscretisedLogistic)
     px_z = head(torch.randn(3, 4, 5))
     assert px_z.batch_shape == (3, 4)
     assert px_z.event_shape == (12,)
@@ -91,9 +91,9 @@ def test_the_head_declares_pixels_as_its_event():
 
 
 def test_the_scale_stays_above_the_smallest_whatever_the_weights():
-    head = DiscretisedPixels(features=5, pixels=12, family=DiscretisedNormal, smallest=0.1)
+    head = DiscretisedPixels(features=5, shape=(12,), family=DiscretisedNormal, smallest=0.1)
     with torch.no_grad():
         head.scale.bias.fill_(-100)
         assert head(torch.randn(3, 5)).base_dist.scale.min().item() == pytest.approx(0.1)
     with pytest.raises(ValueError, match="smallest must be a positive scale"):
-        DiscretisedPixels(features=5, pixels=12, family=DiscretisedNormal, smallest=0.0)
+        DiscretisedPixels(features=5, shape=(12,), family=DiscretisedNormal, smallest=0.0)

@@ -22,22 +22,17 @@ from vaelib.linear import (
     linear_vae,
     optimal_posterior,
 )
-from vaelib.networks import DecoderBody, Encoder, diagonal_normal
+from vaelib.networks import diagonal_normal
 from vaelib.objectives import beta_elbo_nats, elbo_nats, elbo_terms, iwae_bound_nats
 from vaelib.training import fit
-from vaelib.vae import VAE
+from vaelib.vae import VAE, mlp_vae
 
 over = pytest.mark.parametrize
 
 
 def network(head, *, pixels=10, latent_dim=2, hidden=16, steepness=1.0):
     """A VAE with random weights; a steep decoder bends the plane of codes into several modes."""
-    vae = VAE(
-        encoder=Encoder(pixels=pixels, latent_dim=latent_dim, hidden=hidden),
-        decoder=DecoderBody(latent_dim=latent_dim, hidden=hidden),
-        head=head(features=hidden, pixels=pixels),
-        latent_dim=latent_dim,
-    )
+    vae = mlp_vae(shape=(pixels,), latent_dim=latent_dim, head=head, hidden=hidden)
     with torch.no_grad():
         for parameter in (*vae.decoder.parameters(), *vae.head.parameters()):
             parameter.mul_(steepness)
@@ -96,7 +91,7 @@ class Folded(nn.Module):
 @over("sigma", [1.0, 0.3, 0.02])
 def test_quadrature_sums_over_all_modes(sigma, float64):
     w, b = torch.tensor([1.5, 0.7]), torch.tensor([0.2, -0.4])
-    head = LinearGaussian(features=2, pixels=2, sigma=sigma)
+    head = LinearGaussian(features=2, shape=(2,), sigma=sigma)
     with torch.no_grad():
         head.mu.weight.copy_(torch.diag(w))
         head.mu.bias.copy_(b)
@@ -311,7 +306,7 @@ def integral(px_z):
 
 @over("logit", [-12.0, -2.0, -1e-3, 0.0, 1e-3, 0.5, 12.0])
 def test_a_continuous_bernoulli_integrates_to_one_and_a_bernoulli_to_less(logit, float64):
-    heads = [Head(features=1, pixels=1) for Head in (ContinuousBernoulliPixels, BernoulliPixels)]
+    heads = [Head(features=1, shape=(1,)) for Head in (ContinuousBernoulliPixels, BernoulliPixels)]
     for head in heads:
         nn.init.constant_(head.logits.bias, logit)
     density, cross_entropy = (integral(head(torch.zeros(1, 1))) for head in heads)
@@ -322,7 +317,7 @@ def test_a_continuous_bernoulli_integrates_to_one_and_a_bernoulli_to_less(logit,
 
 
 def test_the_bernoullis_missing_constant_is_the_same_for_every_grey_pixel(float64):
-    heads = [Head(features=1, pixels=1) for Head in (ContinuousBernoulliPixels, BernoulliPixels)]
+    heads = [Head(features=1, shape=(1,)) for Head in (ContinuousBernoulliPixels, BernoulliPixels)]
     for head in heads:
         nn.init.constant_(head.logits.bias, 3.0)
     x = torch.linspace(0, 1, 11)[:, None]
@@ -334,7 +329,7 @@ def test_the_bernoullis_missing_constant_is_the_same_for_every_grey_pixel(float6
 
 @over("sigma", [1.0, 0.3, 0.05])
 def test_the_mass_of_a_normal_outside_the_pixels_range_has_a_closed_form(sigma, float64):
-    px_z = FixedGaussian(features=3, pixels=1, sigma=sigma)(3 * torch.randn(20, 3))
+    px_z = FixedGaussian(features=3, shape=(1,), sigma=sigma)(3 * torch.randn(20, 3))
     mu, standard = px_z.mean[:, 0], Normal(0.0, 1.0)
     outside = standard.cdf(-mu / sigma) + standard.cdf((mu - 1) / sigma)
     torch.testing.assert_close(1 - integral(px_z), outside, atol=1e-6, rtol=0)

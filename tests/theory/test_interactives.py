@@ -2,6 +2,7 @@ import base64
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,6 +84,31 @@ def test_the_explorer_holds_the_codes_of_the_first_images_within_its_window(digi
 def test_the_explorer_refuses_what_is_no_plane(digits):
     with pytest.raises(ValueError, match="three has latent dimension 3"):
         latent_explorer({"three": _vae(3)}, digits)
+
+
+def test_the_page_is_told_the_shape_of_the_images_and_the_colours_of_their_labels(digits):
+    for shape in ((14, 56), (1, 14, 56)):
+        data = SimpleNamespace(images=digits.images, labels=torch.arange(60) + 100, shape=shape)
+        shown = latent_explorer({"one": _vae()}, data, codes=7).data
+        assert shown["shape"] == [14, 56]
+        assert shown["labels"] == list(range(100, 107))
+        assert set(shown["colours"]) == {str(label) for label in range(100, 160)}
+    assert alpha_slider(_vae(), images=2, shape=(56, 14)).data["shape"] == [56, 14]
+    assert alpha_slider(_vae(), images=2).data["shape"] == [28, 28]
+
+
+def test_images_in_colour_are_refused():
+    data = SimpleNamespace(images=torch.rand(6, 3 * 16 * 16), labels=None, shape=(3, 16, 16))
+    for make in (latent_explorer, variance_dial):
+        with pytest.raises(ValueError, match=r"not images in colour, \(3, 16, 16\)"):
+            make({}, data)
+
+
+def test_images_without_labels_are_their_own_examples(digits):
+    data = SimpleNamespace(images=digits.images, labels=None, shape=(28, 28))
+    dial = variance_dial([Setting(1.0, _vae(5, _fixed))], data, codes=30).data
+    assert dial["examples"] == levels(digits.images[:10])
+    assert dial["labels"] == [] and dial["colours"] == {}
 
 
 def test_the_dial_divides_the_variance_of_the_images(digits):

@@ -78,4 +78,4 @@ def test_sigma_must_be_positive(sigma, linear):
     with pytest.raises(ValueError, match="sigma must be a positive standard deviation"):
         linear_vae(pixels=6, latent_dim=2, sigma=sigma)
     with pytest.raises(ValueError, match="sigma must be a positive standard deviation"):
-        LinearGaussian(features=2, pixels=6, sigma=sigma)
+        LinearGaussian(features=2, shape=(6,), sigma=sigma)

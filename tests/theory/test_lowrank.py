@@ -10,11 +10,11 @@ from vaelib.likelihoods.gaussian import PixelwiseGaussian
 pytestmark = pytest.mark.usefixtures("float64")
 over = pytest.mark.parametrize
 
-PIXELS, FEATURES = 6, 5
+SHAPE, PIXELS, FEATURES = (3, 1, 2), 6, 5
 
 
 def low_rank(rank=2):
-    return LowRankGaussian(features=FEATURES, pixels=PIXELS, rank=rank)
+    return LowRankGaussian(features=FEATURES, shape=SHAPE, rank=rank)
 
 
 @over("rank", [1, 3])
@@ -39,7 +39,7 @@ def test_draws_have_the_covariance_of_the_low_rank_model_within_monte_carlo_erro
 
 
 def test_without_columns_it_is_the_simple_likelihood():
-    head, simple = low_rank(), PixelwiseGaussian(features=FEATURES, pixels=PIXELS)
+    head, simple = low_rank(), PixelwiseGaussian(features=FEATURES, shape=SHAPE)
     simple.load_state_dict({k: v for k, v in head.state_dict().items() if not k.startswith("columns")})
     with torch.no_grad():
         head.columns[1].weight.zero_()
@@ -57,7 +57,7 @@ def test_gradients_reach_every_parameter_of_the_low_rank_model():
 @over("setting", [{"rank": 0}, {"rank": 2, "floor": 0.0}])
 def test_impossible_ranks_and_floors_are_refused(setting):
     with pytest.raises(ValueError, match="rank must be at least 1 and floor a positive standard deviation"):
-        LowRankGaussian(features=FEATURES, pixels=PIXELS, **setting)
+        LowRankGaussian(features=FEATURES, shape=SHAPE, **setting)
 
 
 def test_a_column_is_bounded_in_units_of_sigma_whatever_the_weights():

@@ -1,5 +1,7 @@
 r"""Pictures hold the pixels they are given, in the places that the captions say."""
 
+import subprocess
+import sys
 from itertools import combinations
 
 import matplotlib.pyplot as plt
@@ -11,17 +13,54 @@ from matplotlib.text import Text
 
 from vaelib import plots
 from vaelib.plots import Curves, Series
+from vaelib.plots.images import PRIOR_MASS, label_colours
+from vaelib.plots.theme import COLOURS, MARKERS, STYLE
 from vaelib.sampling import Plane
 
 
-def test_tiles_lie_row_by_row_with_a_white_line_between():
-    images = torch.rand(5, 784)
-    picture = plots.tile(images, columns=3)
-    assert picture.shape == (2 * 29 - 1, 3 * 29 - 1)
-    np.testing.assert_array_equal(picture[:28, 29 : 29 + 28], images[1].reshape(28, 28).numpy())
-    np.testing.assert_array_equal(picture[29:, :28], images[3].reshape(28, 28).numpy())
-    assert (picture[28] == 1).all()
-    assert (picture[29:, 58:] == 1).all()
+@pytest.mark.parametrize("shape", [(28, 28), (6, 9), (9, 1), (3, 8, 8), (3, 5, 11), (1, 4, 7)])
+def test_tiles_lie_row_by_row_with_a_white_line_between(shape):
+    *channels, height, width = shape
+    images = torch.rand(5, *shape) * 0.9
+    picture = plots.tile(images.flatten(1), columns=3, shape=shape)
+    assert picture.shape == (2 * height + 1, 3 * width + 2, *channels)
+    is_line = np.zeros(picture.shape[:2], dtype=bool)
+    is_line[height] = is_line[:, width :: width + 1] = True
+    is_line[height:, 2 * width + 1 :] = True  # the place of a sixth image
+    assert ((picture == 1).reshape(*is_line.shape, -1).all(axis=-1) == is_line).all()
+    for place, image in enumerate(images):
+        top, left = place // 3 * (height + 1), place % 3 * (width + 1)
+        shown = picture[top : top + height, left : left + width]
+        np.testing.assert_array_equal(shown, image.movedim((-2, -1), (0, 1)).numpy())
+
+
+def test_grey_squares_need_no_shape():
+    images = torch.rand(4, 81)
+    np.testing.assert_array_equal(plots.tile(images, columns=2), plots.tile(images, columns=2, shape=(9, 9)))
+
+
+@pytest.mark.parametrize("shape", [None, (8, 8), (3, 6, 6), (54,), (2, 3, 9)])
+def test_images_that_do_not_have_the_shape_are_refused(shape):
+    for picture in (plots.tile, plots.image_grid):
+        with pytest.raises(ValueError, match=r"54 values .* give shape=\(height, width\)"):
+            picture(torch.rand(2, 54), columns=1, shape=shape)
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (3, 6, 9)])
+def test_every_picture_of_images_takes_their_shape(shape):
+    images, ratio = torch.rand(8, torch.Size(shape).numel()), shape[-2] / shape[-1]
+    plane = Plane(torch.randn(8, 2), torch.arange(8), images.reshape(2, 4, -1))
+    expected = plots.tile(images, columns=4, shape=shape)
+    for figure in (
+        plots.image_grid(images, columns=4, shape=shape),
+        plots.panels_of_images({"a": images}, columns=4, shape=shape),
+        plots.latent_planes(plane, shape=shape),
+    ):
+        np.testing.assert_array_equal(figure.axes[-1].images[0].get_array(), expected)
+    rows = plots.rows_of_images({"a": images[:4], "b": images[4:]}, shape=shape)
+    assert [axis.images[0].get_array().shape[:2] for axis in rows.axes] == 2 * [(6, 39)]
+    width, height = rows.get_size_inches()
+    assert height / width == pytest.approx(2 / 4 * ratio * 1.05)
 
 
 def test_values_outside_the_grey_levels_are_cut():
@@ -47,11 +86,34 @@ def test_a_plane_shows_each_code_in_the_colour_of_its_digit():
     assert {text.get_text() for text in figure.axes[0].texts} == {str(digit) for digit in range(10)}
 
 
+def test_a_digit_has_its_colour_whatever_others_there_are():
+    assert label_colours(torch.tensor([7, 2, 7])) == {2: COLOURS[2], 7: COLOURS[7]}
+
+
+def test_up_to_ten_labels_of_any_value_have_colours_of_their_own_and_more_take_turns():
+    assert list(label_colours(torch.tensor([300, -5, 10, 20])).values()) == COLOURS[:4]
+    assert list(label_colours(torch.arange(100, 123)).values()) == (COLOURS * 3)[:23]
+
+
+def test_labels_above_nine_are_named():
+    labels = torch.arange(60) % 12 + 95
+    axis = plots.latent_planes(Plane(torch.randn(60, 2), labels, torch.rand(2, 2, 16))).axes[0]
+    assert {text.get_text() for text in axis.texts} == {str(label) for label in range(95, 107)}
+
+
+def test_codes_without_labels_have_one_colour_and_no_name():
+    z = torch.randn(30, 2)
+    axis = plots.latent_planes(Plane(z, None, torch.rand(2, 2, 16))).axes[0]
+    (scatter,) = axis.collections
+    np.testing.assert_array_equal(scatter.get_offsets(), z)
+    assert not axis.texts
+
+
 def test_circles_of_a_plane_hold_their_share_of_the_prior():
     figure = plots.latent_planes(Plane(torch.randn(10, 2), torch.zeros(10, dtype=torch.int64), torch.rand(2, 2, 784)))
     radii = [patch.radius for patch in figure.axes[0].patches]
     lengths = torch.randn(200_000, 2).norm(dim=1)
-    for radius, share in zip(radii, plots.PRIOR_MASS, strict=True):
+    for radius, share in zip(radii, PRIOR_MASS, strict=True):
         assert (lengths < radius).double().mean().item() == pytest.approx(share, abs=0.005)
 
 
@@ -174,7 +236,7 @@ def nearest(colours, cones):
 
 @pytest.mark.parametrize("cones", CONES.values(), ids=CONES)
 def test_colours_stay_apart_for_every_kind_of_sight(cones):
-    assert nearest(plots.DIGIT_COLOURS, cones) > 15
+    assert nearest(COLOURS, cones) > 15
 
 
 def test_the_usual_ten_colours_would_not():
@@ -185,8 +247,48 @@ def test_the_usual_ten_colours_would_not():
 
 def test_curves_differ_in_grey_too():
     """By their markers, whatever their colour."""
-    series = {str(i): Series([1, 2], [[i, i + 1]]) for i in range(len(plots.MARKERS))}
+    series = {str(i): Series([1, 2], [[i, i + 1]]) for i in range(len(MARKERS))}
     axis = plots.curves(Curves("y", series, {"a": 1.0, "b": 2.0}), xlabel="x").axes[0]
     markers = [line.get_marker() for line in axis.lines[: len(series)]]
     assert len(set(markers)) == len(series)
     assert len({line.get_linestyle() for line in axis.lines[len(series) :]}) == 2
+
+
+def in_another_process(program):
+    """The words that a program prints."""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return run.stdout.split()
+
+
+def test_importing_plots_sets_nothing_and_loads_neither_pyplot_nor_daft():
+    found = in_another_process(
+        """import sys, matplotlib as mpl
+before = mpl.rcParams.copy()
+import vaelib.plots, vaelib.interactives
+print(dict.__eq__(mpl.rcParams, before), *({"matplotlib.pyplot", "daft"} & set(sys.modules)))"""
+    )
+    assert found == ["True"]
+
+
+def test_style_sets_what_the_book_looks_like():
+    with plt.style.context("default"):
+        unlike = [name for name, value in STYLE.items() if plt.rcParams[name] != value]
+        plots.style()
+        assert [name for name, value in STYLE.items() if plt.rcParams[name] != value] == []
+        assert plots.image_grid(torch.rand(1, 4), columns=1).dpi == 130
+    assert "axes.prop_cycle" in unlike and "figure.dpi" in unlike
+
+
+def test_a_notebook_shows_a_figure_once_the_style_is_set():
+    """Only the loaded backend tells IPython how a Figure is shown, and a Figure made without pyplot loads none."""
+    found = in_another_process(
+        """import os, torch
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+from IPython.core.interactiveshell import InteractiveShell
+from vaelib import plots
+format = InteractiveShell.instance().display_formatter.format
+print("image/png" in format(plots.image_grid(torch.rand(1, 4), columns=1))[0])
+plots.style()
+print("image/png" in format(plots.image_grid(torch.rand(1, 4), columns=1))[0])"""
+    )
+    assert found == ["False", "True"]

@@ -121,7 +121,7 @@ def test_the_largest_principal_angle_is_that_of_the_vector_farthest_from_the_oth
 
 
 def test_the_likelihood_with_a_learned_sigma_is_the_formula():
-    head = SharedLinearGaussian(features=3, pixels=5)
+    head = SharedLinearGaussian(features=3, shape=(5,))
     assert head.sigma.item() == 1.0
     torch.nn.init.constant_(head.log_sigma, math.log(0.3))
     z = torch.randn(4, 7, 3)
@@ -132,7 +132,7 @@ def test_the_likelihood_with_a_learned_sigma_is_the_formula():
 
 
 def test_the_likelihood_is_highest_where_sigma_squared_is_the_mean_squared_error():
-    head, z, x = SharedLinearGaussian(features=3, pixels=5), torch.randn(9, 3), torch.randn(9, 5)
+    head, z, x = SharedLinearGaussian(features=3, shape=(5,)), torch.randn(9, 3), torch.randn(9, 5)
     torch.nn.init.constant_(head.log_sigma, (x - head(z).mean).square().mean().log().item() / 2)
     head(z).log_prob(x).mean().backward()
     torch.testing.assert_close(head.log_sigma.grad, torch.tensor(0.0), atol=1e-12, rtol=0)

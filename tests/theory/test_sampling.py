@@ -27,7 +27,7 @@ def small_vae(head):
 
 @pytest.mark.parametrize("head", [PixelwiseGaussian, BernoulliPixels], ids=["pixelwise gaussian", "bernoulli"])
 def test_ancestral_samples_have_the_mean_and_variance_that_the_decoder_says(head, float64):
-    vae = small_vae(head(features=5, pixels=4))
+    vae = small_vae(head(features=5, shape=(4,)))
     x = ancestral_sampling(vae, N)
     px_z = vae.likelihood(vae.prior.sample((N,)))
     variance = px_z.variance.mean(0) + px_z.mean.var(0)  # the law of total variance
@@ -50,7 +50,7 @@ def test_deterministic_samples_are_means_and_vary_less(linear):
 
 
 def test_both_algorithms_draw_the_same_codes_after_one_seed():
-    vae = small_vae(FixedGaussian(features=5, pixels=4, sigma=1e-6))
+    vae = small_vae(FixedGaussian(features=5, shape=(4,), sigma=1e-6))
     torch.manual_seed(3)
     x = ancestral_sampling(vae, 16)
     torch.manual_seed(3)
@@ -61,7 +61,7 @@ def test_both_algorithms_draw_the_same_codes_after_one_seed():
 
 
 def test_every_pixel_of_a_quantile_image_sits_at_the_same_quantile(float64):
-    vae = small_vae(PixelwiseGaussian(features=5, pixels=4))
+    vae = small_vae(PixelwiseGaussian(features=5, shape=(4,)))
     torch.manual_seed(3)
     px_z = vae.likelihood(vae.prior.sample((16,)))
     for alpha in (-1.0, 0.0, 2.0):

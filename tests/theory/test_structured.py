@@ -1,13 +1,14 @@
 r"""The Normal with a sparse factor of its precision: the factor, its inverse, its density and its draws agree."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from vaelib.data import PIXELS
+from vaelib.likelihoods.autoregressive import NeighbourhoodHead
 from vaelib.likelihoods.correlated import (
     GAIN,
-    SIDE,
     StructuredGaussian,
     StructuredNormal,
     shifted,
@@ -15,6 +16,10 @@ from vaelib.likelihoods.correlated import (
     wavefronts,
     window,
 )
+
+#: Higher than wide, so that lines and columns are not taken for one another.
+SHAPE = HEIGHT, WIDTH = 12, 9
+PIXELS = HEIGHT * WIDTH
 
 
 def structured(radius, *, batch=3, filters=4):
@@ -26,6 +31,7 @@ def structured(radius, *, batch=3, filters=4):
         gates=torch.randn(batch, filters, PIXELS).softmax(dim=1),
         filters=GAIN * taps / taps.abs().sum(dim=1, keepdim=True),
         radius=radius,
+        shape=SHAPE,
     )
 
 
@@ -33,13 +39,13 @@ def factor(px_z):
     """L, written out pixel by pixel from the definition, `[m, m]`, for the first image."""
     L = torch.zeros(PIXELS, PIXELS)
     for j in range(PIXELS):
-        row, column = divmod(j, SIDE)
+        row, column = divmod(j, WIDTH)
         sigma = px_z.sigma[0, j]
         L[j, j] = 1 / sigma
         coefficients = px_z.gates[0, :, j] @ px_z.filters
         for coefficient, (down, right) in zip(coefficients, window(px_z.radius), strict=True):
-            if row + down >= 0 and 0 <= column + right < SIDE:
-                L[j, (row + down) * SIDE + column + right] = -coefficient / sigma
+            if row + down >= 0 and 0 <= column + right < WIDTH:
+                L[j, (row + down) * WIDTH + column + right] = -coefficient / sigma
     return L
 
 
@@ -47,14 +53,14 @@ def factor(px_z):
 def test_a_window_is_half_of_the_square_and_comes_before_the_pixel(radius, count):
     offsets = window(radius)
     assert len(offsets) == count
-    assert all(row * SIDE + column < 0 for row, column in offsets)
+    assert all(row * WIDTH + column < 0 for row, column in offsets)
     mirrored = {(-row, -column) for row, column in offsets}
     assert mirrored | set(offsets) | {(0, 0)} == set(surroundings(radius))
     assert mirrored.isdisjoint(offsets)
 
 
 def test_a_shifted_image_holds_the_neighbour_and_zero_beyond_the_border():
-    x = torch.rand(2, SIDE, SIDE)
+    x = torch.rand(2, *SHAPE)
     up_left, here = shifted(x, [(-1, -2), (0, 0)])
     assert torch.equal(here, x)
     assert torch.equal(up_left[:, 1:, 2:], x[:, :-1, :-2])
@@ -64,11 +70,11 @@ def test_a_shifted_image_holds_the_neighbour_and_zero_beyond_the_border():
 
 @pytest.mark.parametrize("radius", [1, 2, 3])
 def test_fronts_visit_every_pixel_once_and_after_its_window(radius):
-    visited = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    for rows, columns in wavefronts(radius):
+    visited = torch.zeros(SHAPE, dtype=torch.bool)
+    for rows, columns in wavefronts(radius, SHAPE):
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
             needed = [(row + down, column + right) for down, right in window(radius)]
-            inside = [(r, c) for r, c in needed if r >= 0 and 0 <= c < SIDE]
+            inside = [(r, c) for r, c in needed if r >= 0 and 0 <= c < WIDTH]
             assert all(visited[place] for place in inside)
         assert not visited[rows, columns].any()
         visited[rows, columns] = True
@@ -117,14 +123,19 @@ def test_one_front_at_a_time_gives_each_distribution_of_a_batch_its_own_draw(flo
     together = px_z.colour(epsilon)
     for number in range(2):
         alone = StructuredNormal(
-            mu=px_z.mu[number], sigma=px_z.sigma[number], gates=px_z.gates[number], filters=px_z.filters, radius=1
+            mu=px_z.mu[number],
+            sigma=px_z.sigma[number],
+            gates=px_z.gates[number],
+            filters=px_z.filters,
+            radius=1,
+            shape=SHAPE,
         )
         torch.testing.assert_close(alone.colour(epsilon[:, number]), together[:, number])
 
 
 @pytest.mark.parametrize("radius", [1, 3])
 def test_no_residual_exceeds_the_bound_whatever_the_weights(radius):
-    head = StructuredGaussian(features=8, pixels=PIXELS, radius=radius)
+    head = StructuredGaussian(features=8, shape=SHAPE, radius=radius)
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.mul_(50)
@@ -137,7 +148,7 @@ def test_no_residual_exceeds_the_bound_whatever_the_weights(radius):
 
 
 def test_without_taps_it_is_the_simple_likelihood(float64):
-    head = StructuredGaussian(features=8, pixels=PIXELS, radius=2)
+    head = StructuredGaussian(features=8, shape=SHAPE, radius=2)
     with torch.no_grad():
         head.taps.zero_()
     h, x = torch.randn(4, 8), torch.rand(4, PIXELS)
@@ -147,12 +158,12 @@ def test_without_taps_it_is_the_simple_likelihood(float64):
 
 
 def test_gradients_reach_every_parameter_and_no_pixel_after():
-    head = StructuredGaussian(features=8, pixels=PIXELS, radius=2)
+    head = StructuredGaussian(features=8, shape=SHAPE, radius=2)
     x = torch.rand(4, PIXELS, requires_grad=True)
     px_z = head(torch.randn(4, 8))
     px_z.log_prob(x).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in head.parameters())
-    middle = 14 * SIDE + 14
+    middle = HEIGHT // 2 * WIDTH + WIDTH // 2
     (gradient,) = torch.autograd.grad(head(torch.randn(4, 8)).whiten(x)[:, middle].sum(), x)
     assert (gradient[:, middle + 1 :] == 0).all()
     assert (gradient[:, : middle + 1] != 0).sum() == 4 * (len(window(2)) + 1)
@@ -163,4 +174,11 @@ def test_gradients_reach_every_parameter_and_no_pixel_after():
 )
 def test_impossible_windows_and_floors_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        StructuredGaussian(features=8, pixels=PIXELS, **options)
+        StructuredGaussian(features=8, shape=SHAPE, **options)
+
+
+@pytest.mark.parametrize("head", [partial(StructuredGaussian, radius=1), partial(NeighbourhoodHead, radius=1)])
+@pytest.mark.parametrize("shape", [(3, 12, 9), (1, 12, 9), (108,)])
+def test_neighbours_need_a_grey_image_and_the_error_names_heads_that_do_not(head, shape):
+    with pytest.raises(ValueError, match=r"grey images \(height, width\), got shape .*PixelwiseGaussian"):
+        head(features=8, shape=shape)

@@ -1,24 +1,38 @@
 r"""The VAE holds three distributions."""
 
+import inspect
 import math
+import re
+import textwrap
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from vaelib.likelihoods.gaussian import PixelwiseGaussian
-from vaelib.networks import DecoderBody, Encoder
-from vaelib.vae import VAE
+from vaelib.likelihoods.autoregressive import NeighbourhoodHead
+from vaelib.likelihoods.bernoulli import BernoulliPixels, ContinuousBernoulliPixels
+from vaelib.likelihoods.correlated import LowRankGaussian, StructuredGaussian
+from vaelib.likelihoods.discretised import DiscretisedLogistic, DiscretisedNormal, DiscretisedPixels
+from vaelib.likelihoods.gaussian import (
+    CalibratedGaussian,
+    FixedGaussian,
+    PixelwiseGaussian,
+    SharedGaussian,
+    ToleranceGaussian,
+)
+from vaelib.linear import LinearGaussian, SharedLinearGaussian
+from vaelib.networks import DecoderBody, Encoder, diagonal_normal
+from vaelib.objectives import elbo_nats, iwae_bound_nats
+from vaelib.priors import LearnedFlow, LearnedMixture, StandardNormal
+from vaelib.sampling import ancestral_sampling, reconstructions
+from vaelib.seeding import seeded
+from vaelib.vae import VAE, mlp_vae
 
 
 @pytest.fixture
 def vae() -> VAE:
-    return VAE(
-        encoder=Encoder(pixels=6, latent_dim=2, hidden=5),
-        decoder=DecoderBody(latent_dim=2, hidden=5),
-        head=PixelwiseGaussian(features=5, pixels=6),
-        latent_dim=2,
-    )
+    return mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=5)
 
 
 def test_the_prior_is_standard_normal(vae):
@@ -41,3 +55,59 @@ def test_posterior_and_likelihood_have_codes_and_images_as_events(vae):
 def test_a_code_has_at_least_one_dimension(latent_dim):
     with pytest.raises(ValueError, match=f"latent_dim must be at least 1, got {latent_dim}"):
         VAE(encoder=nn.Identity(), decoder=nn.Identity(), head=nn.Identity(), latent_dim=latent_dim)
+
+
+# The networks of the chapter at any size
+
+APART = {
+    "pixelwise": PixelwiseGaussian,
+    "fixed": partial(FixedGaussian, sigma=0.1),
+    "shared": SharedGaussian,
+    "calibrated": CalibratedGaussian,
+    "tolerance": partial(ToleranceGaussian, tolerance=0.1),
+    "bernoulli": BernoulliPixels,
+    "continuous bernoulli": ContinuousBernoulliPixels,
+    "discretised normal": partial(DiscretisedPixels, family=DiscretisedNormal),
+    "discretised logistic": partial(DiscretisedPixels, family=DiscretisedLogistic),
+    "low rank": partial(LowRankGaussian, rank=2),
+    "linear": partial(LinearGaussian, sigma=0.1),
+    "shared linear": SharedLinearGaussian,
+}
+NEIGHBOURS = {
+    "structured": partial(StructuredGaussian, radius=1),
+    "neighbourhood": partial(NeighbourhoodHead, radius=1),
+}
+CASES = [(name, shape) for name in APART for shape in ((5, 7), (3, 4, 5))] + [(name, (5, 7)) for name in NEIGHBOURS]
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES, ids=str)
+def test_every_head_takes_images_of_any_size(name, shape):
+    vae, m = mlp_vae(shape=shape, latent_dim=2, head=(APART | NEIGHBOURS)[name], hidden=8), math.prod(shape)
+    x = torch.randint(0, 256, (4, m)) / 255
+    assert elbo_nats(vae, x).isfinite().all()
+    assert iwae_bound_nats(vae, x, samples=3).shape == (4,)
+    assert ancestral_sampling(vae.eval(), 6).shape == (6, m)
+    assert reconstructions(vae, x).shape == (4, m)
+
+
+@pytest.mark.parametrize("prior", [StandardNormal, LearnedFlow, partial(LearnedMixture, components=3)])
+def test_the_parts_are_drawn_in_one_order(prior):
+    """Encoder, decoder, likelihood, prior: one seed gives the same weights as building them by hand."""
+    with seeded(1):
+        whole = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, prior=prior, hidden=5)
+    with seeded(1):
+        encoder, decoder = Encoder(pixels=6, latent_dim=2, hidden=5), DecoderBody(latent_dim=2, hidden=5)
+        head, code_prior = PixelwiseGaussian(features=5, shape=(2, 3)), prior(latent_dim=2)
+    parts = VAE(encoder=encoder, decoder=decoder, head=head, latent_dim=2, code_prior=code_prior).state_dict()
+    assert whole.state_dict().keys() == parts.keys()
+    assert all(torch.equal(value, parts[name]) for name, value in whole.state_dict().items())
+
+
+def test_the_example_of_foreign_modules_does_what_the_text_says():
+    code = re.search(r"code-block:: python\n(.*)", inspect.getdoc(VAE), flags=re.DOTALL)[1]
+    names = {"nn": nn, "VAE": VAE, "PixelwiseGaussian": PixelwiseGaussian, "diagonal_normal": diagonal_normal}
+    exec(textwrap.dedent(code), names)
+    vae, x = names["vae"], torch.rand(4, 3 * 32 * 32)
+    assert vae.posterior(x).event_shape == (10,)
+    assert elbo_nats(vae, x).shape == iwae_bound_nats(vae, x, samples=3).shape == (4,)
+    assert ancestral_sampling(vae, 6).shape == (6, 3 * 32 * 32)

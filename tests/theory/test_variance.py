@@ -7,15 +7,17 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal
 
-from vaelib.data import PIXELS
 from vaelib.diagnostics.variance import covariance_share, residual_draws, variance_budget
-from vaelib.likelihoods.correlated import SIDE, LowRankGaussian, StructuredNormal, window
+from vaelib.likelihoods.correlated import LowRankGaussian, StructuredNormal, window
 from vaelib.vae import VAE
 
 pytestmark = pytest.mark.usefixtures("float64")
 over = pytest.mark.parametrize
 
 DRAWS = 100_000
+#: Higher than wide, so that lines and columns are not taken for one another.
+SHAPE = HEIGHT, WIDTH = 12, 9
+PIXELS = HEIGHT * WIDTH
 
 
 def decoder(head, latent_dim=2):
@@ -57,7 +59,7 @@ def test_without_noise_all_is_explained(linear):
 
 
 def test_correlated_pixels_have_the_noise_of_their_variances(linear):
-    linear.vae.head = LowRankGaussian(features=2, pixels=6, rank=2)
+    linear.vae.head = LowRankGaussian(features=2, shape=(6,), rank=2)
     z = linear.vae.prior.sample((DRAWS,))
     px_z = linear.vae.likelihood(z)
     budget = variance_budget(linear.vae, z)
@@ -119,17 +121,19 @@ class Structured(nn.Module):
     def forward(self, z):
         mu = z.sum(dim=-1, keepdim=True).expand(*z.shape[:-1], PIXELS)
         gates = torch.ones(*z.shape[:-1], 1, PIXELS)
-        return StructuredNormal(mu=mu, sigma=self.sigma.expand_as(mu), gates=gates, filters=self.filters, radius=1)
+        return StructuredNormal(
+            mu=mu, sigma=self.sigma.expand_as(mu), gates=gates, filters=self.filters, radius=1, shape=SHAPE
+        )
 
     def covariance(self):
         """(L^T L)^-1, L written out pixel by pixel."""
         L = torch.zeros(PIXELS, PIXELS)
         for j in range(PIXELS):
-            row, column = divmod(j, SIDE)
+            row, column = divmod(j, WIDTH)
             L[j, j] = 1 / self.sigma[j]
             for tap, (down, right) in zip(self.filters[0], window(1), strict=True):
-                if row + down >= 0 and 0 <= column + right < SIDE:
-                    L[j, (row + down) * SIDE + column + right] = -tap / self.sigma[j]
+                if row + down >= 0 and 0 <= column + right < WIDTH:
+                    L[j, (row + down) * WIDTH + column + right] = -tap / self.sigma[j]
         return torch.linalg.inv(L.T @ L)
 
 
@@ -146,7 +150,7 @@ def test_residuals_have_the_covariance_of_correlated_pixels_whatever_the_code():
 
 
 def test_residuals_have_the_covariance_averaged_over_the_codes():
-    head = LowRankGaussian(features=2, pixels=4, rank=2)
+    head = LowRankGaussian(features=2, shape=(4,), rank=2)
     codes = torch.tensor([[-3.0, 1.0], [4.0, 2.0]])
     residuals = residual_draws(decoder(head), codes.repeat(DRAWS // 2, 1))
     exact = head(codes).covariance_matrix.mean(dim=0)

@@ -7,11 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache as memoise
 from functools import partial
-from multiprocessing import Manager
-from pathlib import Path
-from queue import Queue
-from threading import Lock, Thread, current_thread, main_thread
-from typing import NamedTuple, TypeVar
+from threading import Lock, current_thread, main_thread
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from joblib import Parallel, cpu_count, delayed
@@ -77,100 +74,68 @@ def run_all(
     scheduler: str | None = None,
     device: str = "cpu",
     retrain: bool = False,
-    on_epoch: Callable[[], object] = lambda: None,
+    on_epoch: Callable[[int], object] = lambda epoch: None,
 ) -> Iterator[Done]:
     """Fetch every model and measure every VAE; yields each as it finishes, in whatever order.
 
     Runs in `jobs` processes of this machine or, given the address of a dask `scheduler`, on its workers, which must
-    see the same cache; a job whose worker dies is given to another. `on_epoch` is called in this process after each
-    epoch of any of them (not on a cluster). A model whose loss is not finite is reported in its `Done` and the others
+    see the same cache; a job whose worker dies is given to another. `on_epoch` is called after each epoch where one
+    process, this one, does all. A model whose loss is not finite is reported in its `Done` and the others
     go on; any other error ends all of them. What was finished is kept.
     """
     # First the classifier, which all wait for, then the VAEs that take longest, the last ones of the catalogue.
     vaes = [experiment for experiment in experiments if isinstance(experiment, VaeExperiment)]
     in_turn = [*(experiment for experiment in experiments if experiment not in vaes), *reversed(vaes)]
+    workers = jobs or default_jobs(len(experiments))
     job = partial(_job, cache=cache_folder(), device=device, retrain=retrain)
     if scheduler:
-        yield from _on_cluster(partial(_settled, parent=os.getpid()), [partial(job, e) for e in in_turn], scheduler)
-        return
-    with _announced(on_epoch) as epochs:
-        yield from side_by_side([partial(job, experiment, epochs=epochs) for experiment in in_turn], jobs=jobs)
+        yield from _on_cluster([partial(job, experiment) for experiment in in_turn], scheduler)
+    else:
+        job = partial(job, on_epoch=on_epoch) if workers == 1 else job
+        yield from side_by_side([partial(job, experiment) for experiment in in_turn], jobs=workers)
 
 
-def _job(
-    experiment: Experiment,
-    *,
-    cache: Path,
-    device: str,
-    retrain: bool,
-    epochs: "Queue[int | None] | None" = None,
-) -> Done:
+def _job(experiment: Experiment, **options: Any) -> Done:
     lines: list[str] = []
-    on_epoch = epochs.put if epochs else lambda epoch: None
+    error = ""
     try:
         with _ONE_AT_A_TIME:
             with subnormals_as_zero():
-                fetch(experiment, cache=cache, device=device, retrain=retrain, report=lines.append, on_epoch=on_epoch)
+                fetch(experiment, **options, report=lines.append)
             if isinstance(experiment, VaeExperiment):
-                measured(summary, experiment, cache=cache)
-    except NonFiniteLossError as error:
-        label = f"{experiment.name} ({experiment.profile}, seed {experiment.seed})"
-        return Done(experiment, tuple(lines), f"{label}: {error}")
-    return Done(experiment, tuple(lines))
+                measured(summary, experiment, cache=options["cache"])
+    except NonFiniteLossError as raised:
+        error = f"{experiment.name} ({experiment.profile}, seed {experiment.seed}): {raised}"
+    return Done(experiment, tuple(lines), error)
 
 
-def _on_cluster(
-    call: Callable[[Callable[[], Done]], Done], work: Sequence[Callable[[], Done]], scheduler: str
-) -> Iterator[Done]:
-    """joblib's own dask backend waits for ever for a job that takes its worker with it each time: it is not told."""
+def _on_cluster(work: Sequence[Callable[[], Done]], scheduler: str) -> Iterator[Done]:
+    """joblib's own dask backend does the same, but waits for ever for a job that takes its worker with it each time."""
     try:
         from distributed import Client, KilledWorker, as_completed
-    except ImportError as error:
-        raise ClusterError(
-            "a scheduler needs dask.distributed, which is not installed; in the checkout run `make env` or "
-            "pip install -e '.[cluster]'"
-        ) from error
-    try:
+
         client = Client(scheduler, timeout="10s")
+    except ImportError as error:
+        install = "run `make env` in the checkout, or pip install -e '.[cluster]'"
+        raise ClusterError(f"a scheduler needs dask.distributed, which is not installed; {install}") from error
     except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"no dask scheduler answers at {scheduler!r} ({error}); start one with `.venv/bin/dask scheduler` and "
-            "workers with `.venv/bin/dask worker ADDRESS --nthreads 1`"
-        ) from error
+        start = (
+            "start one with `.venv/bin/dask scheduler` and workers with `.venv/bin/dask worker ADDRESS --nthreads 1`"
+        )
+        raise ClusterError(f"no dask scheduler answers at {scheduler!r} ({error}); {start}") from error
     with client:
-        for future in as_completed(client.map(call, work, pure=False)):
+        for future in as_completed(client.map(partial(_settled, parent=os.getpid()), work, pure=False)):
             try:
                 done = future.result()
             except KilledWorker as error:
-                raise ClusterError(
-                    f"a job took its worker with it several times ({error}); perhaps it has too little memory; what "
-                    "was finished is kept"
-                ) from error
+                memory = "perhaps it has too little memory; what was finished is kept"
+                raise ClusterError(f"a job took its worker with it several times ({error}); {memory}") from error
             if not done.error and not entry(done.experiment).exists():
                 raise ClusterError(
                     f"{done.experiment.name} was finished by a worker and is not in this cache; give --cache a folder "
                     "that all machines share under the same path, and check out the same commit on all of them"
                 )
             yield done
-
-
-@contextmanager
-def _announced(on_epoch: Callable[[], object]) -> Iterator["Queue[int | None]"]:
-    """A queue between processes; `on_epoch` is called in this one for each epoch that a worker puts into it."""
-    with Manager() as manager:
-        queue: Queue[int | None] = manager.Queue()
-
-        def listen() -> None:
-            while queue.get() is not None:
-                on_epoch()
-
-        thread = Thread(target=listen, daemon=True)
-        thread.start()
-        try:
-            yield queue
-        finally:
-            queue.put(None)
-            thread.join()
 
 
 @contextmanager

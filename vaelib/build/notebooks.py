@@ -9,7 +9,7 @@ import shutil
 import time
 from ast import literal_eval
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -24,20 +24,19 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
-from papermill.translators import PythonTranslator
 from traitlets.config import Config
 
 import vaelib
 from vaelib.build.jobs import side_by_side
 from vaelib.build.provenance import MADE_FROM, OURS, attribute
+from vaelib.data import PROFILES
 from vaelib.errors import MendableError
 from vaelib.study import reach
 from vaelib.study.cache import cache_folder
-from vaelib.study.lookups import LOOKUPS, noted
+from vaelib.study.lookups import NOTES
 
 KERNEL = "python3"
 PARAMETERS_TAG = "parameters"
-INJECTED_TAG = "injected-parameters"
 #: The key of the digest in the metadata of an executed notebook.
 DIGEST = "digest"
 #: Packages whose next version may compute or draw otherwise.
@@ -86,18 +85,21 @@ class Executed(NamedTuple):
     error: str
 
 
-def run_all(
-    book: Path, target: Path, *, toc: Path, parameters: dict[str, Any], timeout: int, jobs: int | None = None
-) -> Iterator[Executed]:
-    """Make `target` a copy of the folder `book` in which all notebooks are executed; yields those that had to be.
+def out_of_date(targets: Mapping[Path, Path], parameters: dict[str, Any]) -> dict[Path, Path]:
+    """Those whose target is missing or was made of something else, the longest first."""
+    old = [one for one, target in targets.items() if _prepared(one, parameters)[1] != _digest_of(target)]
+    return {one: targets[one] for one in sorted(old, key=lambda one: one.stat().st_size, reverse=True)}
 
-    Pages are the files that the table of contents names, whatever else lies beside them. Notebooks run in `jobs`
-    processes, each of which prints what it begins; that one cannot be executed does not keep the others.
+
+def run_all(
+    targets: Mapping[Path, Path], parameters: dict[str, Any], *, timeout: int, jobs: int | None = None
+) -> Iterator[Executed]:
+    """Execute notebooks in `jobs` processes, each of which prints what it begins; yields them as they end.
+
+    That one ends with a `NotebookError` does not keep the others.
     """
-    targets = {page: target / page.relative_to(book) for page in copy(book, target, toc=toc)}
-    old = [page for page, executed in targets.items() if digest(page, parameters) != _digest_of(executed)]
-    old.sort(key=lambda page: page.stat().st_size, reverse=True)  # the longest first
-    yield from side_by_side([partial(_execute, page, targets[page], parameters, timeout) for page in old], jobs=jobs)
+    work = [partial(_execute, source, target, parameters, timeout) for source, target in targets.items()]
+    yield from side_by_side(work, jobs=jobs)
 
 
 def _execute(source: Path, target: Path, parameters: dict[str, Any], timeout: int) -> Executed:
@@ -110,8 +112,11 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any], timeout: in
     return Executed(source, time.monotonic() - began, said)
 
 
-def copy(book: Path, target: Path, *, toc: Path) -> list[Path]:
-    """Copy what the book is made of, remove what it is no longer made of; the notebooks, which are not copied."""
+def copy(book: Path, target: Path, *, toc: Path) -> dict[Path, Path]:
+    """Make `target` a copy of the folder `book`, its notebooks left out; returns where these are to be executed.
+
+    Of Markdown and notebooks the book has those that the table of contents names, whatever else lies beside them.
+    """
     pages = {(toc.parent / page).resolve() for page in re.findall(r"(?:root|file): *(\S+)", toc.read_text())}
     kept = {
         file.relative_to(book)
@@ -128,30 +133,31 @@ def copy(book: Path, target: Path, *, toc: Path) -> list[Path]:
         if name.suffix != ".ipynb" and not (name in there and filecmp.cmp(book / name, target / name, shallow=False)):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(book / name, target / name)
-    return sorted(book / name for name in kept if name.suffix == ".ipynb")
+    return {book / name: target / name for name in sorted(kept) if name.suffix == ".ipynb"}
 
 
-def digest(source: Path, parameters: dict[str, Any]) -> str:
-    """Digest of all that an execution of the notebook depends on.
+def _prepared(source: Path, parameters: dict[str, Any]) -> tuple[NotebookNode, str]:
+    """The notebook with these parameters, and a digest of all that its execution depends on.
 
-    These are its cells but for their outputs, the parameters, the code of this package that the cells reach and the
-    data beside that code, the files in `results/` beside the notebook, and the versions of `PACKAGES`.
+    These are its cells but for their outputs, the code of this package that they reach and the data beside that code,
+    the files in `results/` beside the notebook, and the versions of `PACKAGES`.
     """
-    cells, python = nbformat.read(source, as_version=4).cells, TransformerManager()
-    for cell in cells:
-        cell.metadata[OURS] = cell.metadata.get(OURS, {}).get(MADE_FROM)
+    try:
+        notebook, python = nbformat.read(source, as_version=4), TransformerManager()
+        set_parameters(notebook, parameters)
+    except NotebookError as error:
+        raise NotebookError(f"{source}: its {error}") from None
+    code = [python.transform_cell(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
     files = [file for file in Path(vaelib.__file__).parent.rglob("*") if file.suffix in (".toml", ".js")]
     files += [file for file in (source.parent / "results").rglob("*") if file.is_file()]
+    told = [cell.metadata | {OURS: cell.metadata.get(OURS, {}).get(MADE_FROM)} for cell in notebook.cells]
     depends = {
-        "cells": [(cell.cell_type, cell.source, cell.metadata) for cell in cells],
-        "parameters": parameters,
-        "code": reach.source_digest(
-            "\n".join(python.transform_cell(cell.source) for cell in cells if cell.cell_type == "code")
-        ),
+        "cells": [(cell.cell_type, cell.source, metadata) for cell, metadata in zip(notebook.cells, told, strict=True)],
+        "code": reach.source_digest("\n".join(code)),
         "files": [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in sorted(files)],
         "versions": [version(name) for name in PACKAGES],
     }
-    return reach.digest(depends)
+    return notebook, reach.digest(depends)
 
 
 def _digest_of(executed: Path) -> str | None:
@@ -159,102 +165,97 @@ def _digest_of(executed: Path) -> str | None:
     return nbformat.read(executed, as_version=4).metadata.get(OURS, {}).get(DIGEST) if executed.is_file() else None
 
 
-def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int) -> bool:
-    """Execute `source` in the folder of `target` and write `target`, all of it or nothing; False if it was up to date.
+def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int) -> None:
+    """Execute `source` in the folder of `target` and write `target`, all of it or nothing.
 
     The metadata of each cell that makes a figure say which models it is made from (`provenance.attribute`).
 
-    Raises `NotebookError` for a parameter that its cell of parameters does not set or sets to a value of another type,
-    where a cell raises, takes more than `timeout` seconds or ends the kernel, and for a figure without a picture or
-    made from other models than it declares.
+    Raises `NotebookError` for a parameter that cannot be set (:func:`set_parameters`), where a cell raises, takes more
+    than `timeout` seconds or ends the kernel, and for a figure without a picture or made from other models than it
+    declares.
     """
-    check_parameters(source, parameters)
-    made_of = digest(source, parameters)
-    if made_of == _digest_of(target):
-        return False
+    notebook, made_of = _prepared(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     partial = target.with_name(f".{target.name}")  # hidden, so that Jupyter Book never takes it for a page
     with TemporaryDirectory() as folder, patch.dict(os.environ, _settings(Path(folder))):
         # The kernel is spoken to through files rather than ports: it needs no network, not even the machine's own. It
         # is that of this Python, which is found where there are no folders of kernels.
-        config = Config(
-            KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"}, KernelSpecManager={"kernel_dirs": []}
-        )
+        config = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+        config.KernelSpecManager.kernel_dirs = []
         options = {"kernel_name": KERNEL, "cwd": str(target.parent), "execution_timeout": timeout}
         try:
-            papermill.execute_notebook(source, partial, parameters, progress_bar=False, config=config, **options)
+            nbformat.write(notebook, partial)
+            papermill.execute_notebook(str(partial), str(partial), progress_bar=False, config=config, **options)
             notebook = nbformat.read(partial, as_version=4)
-            write_values(notebook, parameters)
             check_outputs(notebook)
-            attribute(notebook, noted(Path(folder) / LOOKUPS), parameters)
+            attribute(notebook, Path(folder) / NOTES, parameters)
             notebook.metadata[OURS] = {DIGEST: made_of}
             nbformat.write(notebook, partial)
             partial.replace(target)
         except (PapermillExecutionError, CellTimeoutError, DeadKernelError, MendableError) as error:
-            why = _in_words(error, counted=bool(parameters), timeout=timeout)
-            raise NotebookError(f"{source}: {why}; {target} was not written") from error
+            raise NotebookError(f"{source}: {_in_words(error, timeout)}; {target} was not written") from error
         finally:
             partial.unlink(missing_ok=True)
-    return True
 
 
 def _settings(folder: Path) -> dict[str, str]:
     """The environment of a kernel: none of the user's settings of IPython and matplotlib, absolute folders of ours."""
-    return {
-        LOOKUPS: str(folder / LOOKUPS),
+    data = {"VAELIB_DATA": str(Path(named).expanduser().resolve())} if (named := os.environ.get("VAELIB_DATA")) else {}
+    return data | {
+        NOTES: str(folder / NOTES),
         "IPYTHONDIR": str(folder / "ipython"),
         "PYTHONSTARTUP": "",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "MATPLOTLIBRC": f"{matplotlib.get_data_path()}/matplotlibrc",
         "VAELIB_CACHE": str(cache_folder()),
-    } | ({"VAELIB_DATA": str(Path(data).expanduser().resolve())} if (data := os.environ.get("VAELIB_DATA")) else {})
+    }
 
 
-def _in_words(error: Exception, *, counted: int, timeout: int) -> str:
+def _in_words(error: Exception, timeout: int) -> str:
     match error:
-        case PapermillExecutionError():  # papermill's own cell of parameters was counted
-            number, lines = error.exec_count - counted, "\n".join(error.traceback)
-            return f"its cell {number} raised {error.ename}: {error.evalue}\n{lines}"
+        case PapermillExecutionError():
+            said = "\n".join([f"its cell {error.exec_count} raised {error.ename}: {error.evalue}", *error.traceback])
+            return f"{said}\n(mend that, then run the same command again)"
         case CellTimeoutError():
             return f"a cell took longer than {timeout} seconds (--timeout, in make TIMEOUT=SECONDS, gives it longer)"
         case DeadKernelError():
-            return "its kernel died, perhaps for want of memory"
+            return "its kernel died, perhaps for want of memory (run the same command again)"
     return f"its {error}"
 
 
-def check_parameters(source: Path, parameters: dict[str, Any]) -> None:
-    """Raise unless the cell of parameters sets each of these, to a value of its type (an integer is a number too)."""
-    known = papermill.inspect_notebook(str(source))
-    cell = f"{source}: its cell tagged {PARAMETERS_TAG!r}"
-    if unknown := sorted(parameters.keys() - known.keys()):
-        raise NotebookError(f"{cell} does not set {', '.join(unknown)}; it sets {', '.join(known) or 'nothing'}")
-    for name, value in parameters.items():
-        default = literal_eval(known[name]["default"])
-        if type(value) not in ({int, float} if isinstance(default, float) else {type(default)}):
-            raise NotebookError(f"{cell} sets {name} to {default!r}, and {value!r} is of another type")
-
-
-def write_values(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
-    """Put the values into the cell of parameters and drop the cell that papermill injected.
-
-    The page then shows the values that it was computed with, once, and has the same cells as its source.
-    """
-    notebook.cells = [cell for cell in notebook.cells if INJECTED_TAG not in cell.metadata.get("tags", [])]
-    cell = next(cell for cell in notebook.cells if PARAMETERS_TAG in cell.metadata.get("tags", []))
-    for name, value in parameters.items():
-        assignment = re.compile(rf"^({name}\s*(?::[^=]*)?=\s*)[^#\n]*?(\s*(?:#.*)?)$", re.MULTILINE)
-        literal = PythonTranslator.translate(value).replace("\\", r"\\")  # in a template of `re`
-        cell.source, found = assignment.subn(rf"\g<1>{literal}\g<2>", cell.source)
-        if found != 1:
-            raise NotebookError(f"cell tagged {PARAMETERS_TAG!r} must set {name} once, on a line of its own")
-
-
 def typed(text: str) -> Any:
-    """A parameter from the command line: a number, True, False, None or the text, as papermill's own decides."""
-    from papermill.cli import _resolve_type  # here, as this module looks at standard input when it is imported
+    """A parameter from the command line: a number, True, False, None or, if it is nothing of these, the text."""
+    try:
+        return literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
-    return _resolve_type(text)
+
+def set_parameters(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
+    """Put the values into the cell of parameters; the page then shows the values that it was computed with.
+
+    Raises `NotebookError` unless the cell sets each of these on a line of its own, to a value of its type (an integer
+    is a number too), and for a profile or a seed that there is not.
+    """
+    tagged = [cell for cell in notebook.cells if PARAMETERS_TAG in cell.metadata.get("tags", [])]
+    where = f"cell tagged {PARAMETERS_TAG!r}"
+    assigned = r"^(\w+)( *= *)([^#\n]*?)( *(?:#.*)?)$"
+    known = {found[1]: literal_eval(found[3]) for cell in tagged for found in re.finditer(assigned, cell.source, re.M)}
+    if unknown := sorted(parameters.keys() - known.keys()):
+        raise NotebookError(f"{where} does not set {', '.join(unknown)}; it sets {', '.join(known) or 'nothing'}")
+    for name, value in parameters.items():
+        default = known[name]
+        if type(value) not in ({int, float} if isinstance(default, float) else {type(default)}):
+            raise NotebookError(f"{where} sets {name} to {default!r}, and {value!r} is of another type")
+    if parameters.get("profile", PROFILES[0]) not in PROFILES or not 0 <= parameters.get("seed", 0) < 2**63:
+        raise NotebookError(f"{where} takes a profile ({', '.join(PROFILES)}) and a seed from 0 to 2^63 - 1")
+
+    def replaced(found: re.Match[str]) -> str:
+        return found[1] + found[2] + repr(parameters.get(found[1], known[found[1]])) + found[4]
+
+    for cell in tagged:
+        cell.source = re.sub(assigned, replaced, cell.source, flags=re.M)
 
 
 def check_outputs(notebook: NotebookNode) -> None:

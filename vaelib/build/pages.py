@@ -75,7 +75,7 @@ def origin(profile: str, *, seed: int) -> dict[str, str]:
         "commit": provenance.commit_in_words(),
         "profile and seed": f"{profile}, seed {seed}; claims and tables also use the seeds after it",
         "data": f"{images.name}, {sizes}, read from {images.source}",
-        f"SHA-256 of {'all pixels' if profile == 'quick' else 'the pixels of the training images'}": f"`{images.sha256}`",
+        "SHA-256 of " + ("all pixels" if profile == "quick" else "the training images"): f"`{images.sha256}`",
     }
 
 
@@ -93,7 +93,9 @@ def model_seconds(experiments: Sequence[Experiment]) -> str:
         place = entry(experiment)
         if place.exists():
             seconds.setdefault(experiment.name, []).append(place.read()[0]["seconds"])
-    rows = {f"`{name}`": values for name, values in seconds.items()} | {"all": sum(seconds.values(), [])}
+    rows = {f"`{name}`": values for name, values in seconds.items()} | {
+        "all": [value for values in seconds.values() for value in values]
+    }
     cells = [(name, str(len(of)), f"{sum(of):.0f}", spread(of)) for name, of in rows.items()]
     return verdicts.table(cells, "model", "seeds", "seconds, sum", "one model")
 
@@ -117,19 +119,16 @@ def models_markdown(profile: str, *, seed: int) -> str:
 
 
 def _entry(model: Experiment) -> str:
-    place = entry(model)
-    record = place.read()[0] if place.exists() else None
-    result = (
-        f"Trained in {record['seconds']:.0f} s on {record['device']}; on the test images {_metrics(record['metrics'])}."
-        if record
-        else "Not in the cache of this build, so there are no results; `make models` trains it."
+    result = "Not in the cache of this build, so there are no results; `make models` trains it."
+    if (place := entry(model)).exists():
+        record = place.read()[0]
+        metrics = _metrics(record["metrics"])
+        result = f"Trained in {record['seconds']:.0f} s on {record['device']}; on the test images {metrics}."
+    return (
+        f"(model-{model.name})=\n## {model.name}\n\n"
+        f"{model.purpose[0].upper()}{model.purpose[1:]}. {'; '.join(_settings(model))}. {result}\n\n"
+        f":::{{dropdown}} Configuration, key `{key(model)}`\n```json\n{json.dumps(model.config(), indent=1)}\n```\n:::"
     )
-    parts = (
-        f"(model-{model.name})=\n## {model.name}",
-        f"{model.purpose[0].upper()}{model.purpose[1:]}. {'; '.join(_settings(model))}. {result}",
-        f":::{{dropdown}} Configuration, key `{key(model)}`\n```json\n{json.dumps(model.config(), indent=1)}\n```\n:::",
-    )
-    return "\n\n".join(parts)
 
 
 def _settings(model: Experiment) -> Iterator[str]:

@@ -1,5 +1,6 @@
 r"""Where results come from: commit, versions and machine of a build, and the models behind each figure."""
 
+import json
 import os
 import platform
 import re
@@ -8,14 +9,13 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import requires, version
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from nbformat import NotebookNode
 from packaging.requirements import Requirement
 
 from vaelib.errors import MendableError
-from vaelib.study.lookups import Lookup
 
 #: Where Linux says what the processor is called.
 CPU_INFO = Path("/proc/cpuinfo")
@@ -27,6 +27,15 @@ MADE_FROM = "made_from"
 
 class ProvenanceError(MendableError, ValueError):
     """A figure does not say what it is made from, or not what the run saw; the message says which."""
+
+
+class Lookup(NamedTuple):
+    """What `vaelib.study.lookups` notes: a model, and the execution count of the cell that looked it up."""
+
+    name: str
+    profile: str
+    seed: int
+    cell: int
 
 
 def git(*arguments: str) -> str | None:
@@ -87,12 +96,14 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in ("vaelib", *sorted(needed))}
 
 
-def attribute(notebook: NotebookNode, lookups: Sequence[Lookup], parameters: dict[str, Any]) -> None:
+def attribute(notebook: NotebookNode, notes: Path, parameters: dict[str, Any]) -> None:
     """Say in the metadata of each cell that makes a figure which models it is made from, and how it was run.
 
     The models are those that the cell names as `made_from`, else those that it looked up itself. They are grouped by
-    profile and name, with their seeds as a text such as 0-2. Raises `ProvenanceError` as :func:`made_from` does.
+    profile and name, with their seeds as a text such as 0-2; `notes` is the file of the run's lookups. Raises `ProvenanceError` as :func:`made_from` does.
     """
+    lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
+    lookups = [Lookup(*json.loads(line)) for line in dict.fromkeys(lines)]
     for number, cell in enumerate(notebook.cells):
         declared = cell.metadata.pop(OURS, {}).get(MADE_FROM)
         if makes_figure(cell):

@@ -29,7 +29,7 @@ class QuadratureError(RuntimeError):
 
 @torch.no_grad()
 def quadrature_evidence_nats(vae: VAE, x: Tensor, *, tolerance: float = 0.03, chunk: int = 100) -> Tensor:
-    r""":math:`\ln p(x) = \ln \int p(z)\, p(x|z)\, dz` for z in the plane, x `[B, pixels]` to `[B]` in nats, float64.
+    r""":math:`\ln p(x) = \ln \int p(z)\, p(x|z)\, dz` for z in the plane, x `[B, m]` to `[B]` in nats, float64.
 
     The sum over a square grid, finer by a factor of 3 where an image needs it. A first grid, shared by `chunk` images,
     grows until none has mass at its border; then, image by image, the cells that can carry mass are split in nine.
@@ -169,7 +169,7 @@ def _taylor(g_1: Tensor, g_2: Tensor, h_11: Tensor, h_22: Tensor, h_12: Tensor) 
 
 
 def _log_joint_of_all(vae: VAE, x: Tensor, z: Tensor) -> Tensor:
-    """ln p(x, z) of every z `[G, 2]` with every x `[B, pixels]`, `[G, B]`."""
+    """ln p(x, z) of every z `[G, 2]` with every x `[B, m]`, `[G, B]`."""
     return vae.prior.log_prob(z)[:, None] + _log_prob_of_all(vae.likelihood(z), x)
 
 

@@ -18,7 +18,7 @@ CODES = 500
 
 @torch.no_grad()
 def kl_per_dimension_nats(vae: VAE, x: Tensor) -> Tensor:
-    r""":math:`KL(q(z_i|x) \| p(z_i))`, `[B, d]` in nats, for x `[B, pixels]`; its sum over i is the KL of the ELBO.
+    r""":math:`KL(q(z_i|x) \| p(z_i))`, `[B, d]` in nats, for x `[B, m]`; its sum over i is the KL of the ELBO.
 
     Raises ValueError for a learned prior, which does not factorise over dimensions.
     """
@@ -66,7 +66,7 @@ class ElboSurgery(NamedTuple):
 
 @torch.no_grad()
 def elbo_surgery(vae: VAE, x: Tensor) -> ElboSurgery:
-    r"""Mean KL, mutual information and aggregate mismatch over N images `[N, pixels]`, one draw of z each.
+    r"""Mean KL, mutual information and aggregate mismatch over N images `[N, m]`, one draw of z each.
 
     .. math:: I = \frac1N \sum_n \ln \frac{q(z_n|x_n)}{q(z_n)},\quad q(z) = \frac1N \sum_m q(z|x_m),\quad
         z_n \sim q(z|x_n)

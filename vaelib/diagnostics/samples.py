@@ -1,6 +1,6 @@
-r"""Measures of a trained model: of its reconstructions, of its codes, of its samples."""
+r"""Measures of images that a model made: of its reconstructions, and of its samples by the features of a classifier."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -9,10 +9,18 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import gen_batches
 from torch import Tensor
 
-from vaelib.study.classifier import Classifier
-
 #: Images that are worked on at once: what they need stays in the processor's cache.
 CHUNK = 250
+
+
+class Classifier(Protocol):
+    """Any module with these two methods."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images `[B, m]` to features `[B, k]`."""
+
+    def labels(self, x: Tensor) -> Tensor:
+        """Images `[B, m]` to labels `[B]`."""
 
 
 def mse_per_pixel(x: Tensor, x_hat: Tensor) -> float:
@@ -22,13 +30,13 @@ def mse_per_pixel(x: Tensor, x_hat: Tensor) -> float:
 
 @torch.no_grad()
 def label_change_rate(classifier: Classifier, x: Tensor, x_hat: Tensor) -> float:
-    """Share of images `[B, pixels]` that the classifier takes for another digit after reconstruction."""
+    """Share of images `[B, m]` that the classifier gives another label after reconstruction."""
     return (classifier.labels(x) != classifier.labels(x_hat)).float().mean().item()
 
 
 @torch.no_grad()
 def features(classifier: Classifier, x: Tensor) -> np.ndarray:
-    """Features `[B, 64]` of images `[B, pixels]`, float64."""
+    """Features `[B, k]` of images `[B, m]`, float64."""
     return torch.cat([classifier.features(few) for few in x.split(CHUNK)]).double().cpu().numpy()
 
 
@@ -36,8 +44,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     r"""Squared Frechet distance of the Normals fitted to two sets of features, `[N, k]` and `[M, k]`.
 
     :math:`\|\mu_a - \mu_b\|^2 + \mathrm{tr}(\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2})`, at least 0
-    (Heusel et al. 2017, with the features of this book's classifier in place of Inception's: not comparable with
-    published FIDs).
+    (Heusel et al. 2017). Comparable only under the same features: published FIDs are those of Inception.
     """
     sigma_a, sigma_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     variances, directions = np.linalg.eigh(sigma_a)

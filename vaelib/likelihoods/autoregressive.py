@@ -1,12 +1,13 @@
 r"""Pixels that depend on their neighbours and on the code, as levels: the whole image is drawn as one digit is written.
 
-What `vaelib.likelihoods.correlated` has for a Normal, without its linearity: each pixel has a small mixture of discretised
-logistics, whose parameters a network reads from two pictures, the decoder's mean image around the pixel, on all sides,
-and the image itself, in the window of pixels before it in raster order. The product of these conditionals is an exact
-distribution over images of 256 levels (van den Oord et al. 2016; with a code, Gulrajani et al. 2017).
+What `vaelib.likelihoods.correlated` has for a Normal, without its linearity: each pixel has a small mixture of
+discretised logistics, whose parameters a network reads from two pictures, the decoder's mean image around the pixel, on
+all sides, and the image itself, in the window of pixels before it in raster order. The product of these conditionals is
+an exact distribution over images of 256 levels (van den Oord et al. 2016; with a code, Gulrajani et al. 2017).
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad, relu
 
-from vaelib.likelihoods.correlated import SIDE, near, shifted, surroundings, wavefronts, window
+from vaelib.data import Bins
+from vaelib.likelihoods.correlated import GreyShape, grey, near, shifted, surroundings, wavefronts, window
 from vaelib.likelihoods.discretised import SMALLEST_SCALE, DiscretisedLogistic, quantise
 from vaelib.networks import softplus
 from vaelib.seeding import seeded
@@ -83,29 +85,34 @@ class LocalNetwork(nn.Module):
 class NeighbourhoodPixels(Distribution):
     r""":math:`P(x) = \prod_j P(x_j \mid \text{window of } x_j, \text{guide around } j)` over images of 256 levels.
 
-    `guide` `[..., m]` is the decoder's mean image; the event is the image. The mean has no closed form: it is that of
-    `MEAN_DRAWS` draws under a fixed seed, so its squared error is too high by a sixteenth of the pixel's variance.
+    `guide` `[..., m]` is the decoder's mean image; the event is the image, flat, of height and width `shape`. The mean
+    has no closed form: it is that of `MEAN_DRAWS` draws under a fixed seed, so its squared error is too high by a
+    sixteenth of the pixel's variance.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
-    def __init__(self, guide: Tensor, network: LocalNetwork) -> None:
-        self.guide, self.network = guide, network
+    def __init__(self, guide: Tensor, network: LocalNetwork, *, shape: GreyShape) -> None:
+        self.guide, self.network, self.shape = guide, network, shape
         super().__init__(guide.shape[:-1], guide.shape[-1:], validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """ln P(x), batch shape, in nats."""
         shape = torch.broadcast_shapes(value.shape, self.guide.shape)
-        x, guide = (part.expand(shape).reshape(-1, SIDE, SIDE) for part in (value, self.guide))
+        x, guide = (part.expand(shape).reshape(-1, *self.shape) for part in (value, self.guide))
         network = self.network
         said = network.from_guide(shifted(guide, network.around)) + network.from_image(shifted(x, network.window))
         return network.mixture(said).log_prob(x).flatten(1).sum(dim=1).reshape(shape[:-1])
+
+    def log_mass(self, x: Tensor, bins: Bins) -> Tensor:
+        """ln P(x): levels need no bins."""
+        return self.log_prob(x)
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Exact draws, `[*sample_shape, ..., m]`, front by front."""
         guides = self.guide.expand(self._extended_shape(torch.Size(sample_shape)))
-        drawn = [self._draw(few) for few in guides.reshape(-1, SIDE, SIDE).split(IMAGES)]
+        drawn = [self._draw(few) for few in guides.reshape(-1, *self.shape).split(IMAGES)]
         return torch.cat(drawn).reshape(guides.shape)
 
     @property
@@ -117,9 +124,9 @@ class NeighbourhoodPixels(Distribution):
     def _draw(self, guide: Tensor) -> Tensor:
         network, reach = self.network, self.network.radius
         border = (0, 0, reach, reach, reach, reach)
-        guide = pad(guide.movedim(0, -1), border)  # images last
-        x = pad(guide.new_zeros(SIDE, SIDE, guide.shape[-1]), border)
-        for rows, columns in wavefronts(reach):
+        x = pad(guide.new_zeros(*self.shape, len(guide)), border)  # images last
+        guide = pad(guide.movedim(0, -1), border)
+        for rows, columns in wavefronts(reach, self.shape):
             said = network.from_guide(near(guide, rows, columns, network.around))
             said += network.from_image(near(x, rows, columns, network.window))
             x[rows + reach, columns + reach] = network.mixture(said).draw()
@@ -129,11 +136,12 @@ class NeighbourhoodPixels(Distribution):
 class NeighbourhoodHead(nn.Module):
     """`NeighbourhoodPixels` whose guide is a mean image from the code, as in the Gaussian heads."""
 
-    def __init__(self, *, features: int, pixels: int, radius: int) -> None:
+    def __init__(self, *, features: int, shape: Sequence[int], radius: int) -> None:
         super().__init__()
-        self.mu = nn.Linear(features, pixels)
+        self.shape = grey(shape)
+        self.mu = nn.Linear(features, prod(shape))
         self.network = LocalNetwork(radius=radius)
 
     def forward(self, h: Tensor) -> NeighbourhoodPixels:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
-        return NeighbourhoodPixels(torch.sigmoid(self.mu(h)), self.network)
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
+        return NeighbourhoodPixels(torch.sigmoid(self.mu(h)), self.network, shape=self.shape)

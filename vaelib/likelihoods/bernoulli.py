@@ -1,4 +1,7 @@
-r"""Pixels as Bernoulli variables: the cross-entropy of the repositories, and the density that it lacks the constant of."""
+r"""Pixels as Bernoulli variables: the cross-entropy of the repositories, and the constant that makes it a density."""
+
+from collections.abc import Sequence
+from math import prod
 
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, ContinuousBernoulli, Independent
@@ -21,17 +24,13 @@ class BernoulliPixels(nn.Module):
     Cunningham 2019).
     """
 
-    def __init__(self, *, features: int, pixels: int) -> None:
+    def __init__(self, *, features: int, shape: Sequence[int]) -> None:
         super().__init__()
-        self.logits = nn.Linear(features, pixels)
+        self.logits = nn.Linear(features, prod(shape))
 
     def forward(self, h: Tensor) -> Independent:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
-        return Independent(
-            LogitBernoulli(logits=self.logits(h), validate_args=False),
-            1,
-            validate_args=False,
-        )
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
+        return Independent(LogitBernoulli(logits=self.logits(h), validate_args=False), 1, validate_args=False)
 
 
 class ContinuousBernoulliPixels(nn.Module):
@@ -40,11 +39,11 @@ class ContinuousBernoulliPixels(nn.Module):
     Its parameter is not its mean.
     """
 
-    def __init__(self, *, features: int, pixels: int) -> None:
+    def __init__(self, *, features: int, shape: Sequence[int]) -> None:
         super().__init__()
-        self.logits = nn.Linear(features, pixels)
+        self.logits = nn.Linear(features, prod(shape))
 
     def forward(self, h: Tensor) -> Independent:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
         pixels = ContinuousBernoulli(logits=self.logits(h), validate_args=False)
         return Independent(pixels, 1, validate_args=False)

@@ -15,14 +15,28 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, LowRankMultivariateNormal, constraints
 from torch.nn.functional import pad
 
-from vaelib.data import DEQUANTISATION_STD
+from vaelib.data import DEQUANTISATION_STD, Bins
+from vaelib.errors import positive_std
 from vaelib.networks import softplus
 
-SIDE = 28
 #: Largest sum of absolute coefficients of a window: below 1, so that no sample can grow from pixel to pixel.
 GAIN = 0.95
 #: Prediction filters of an image, and features of the code that choose among them.
 FILTERS, CHOICES = 8, 16
+#: Height and width of a grey image.
+GreyShape = tuple[int, int]
+
+
+def grey(shape: Sequence[int]) -> GreyShape:
+    """Height and width of grey images; raises ValueError for any other shape: neighbours are those of one picture."""
+    if len(shape) != 2:
+        raise ValueError(
+            f"neighbouring pixels need grey images (height, width), got shape {tuple(shape)}; for colour choose a head "
+            "that treats pixels apart, as PixelwiseGaussian, CalibratedGaussian or DiscretisedPixels, or "
+            "LowRankGaussian, whose correlations know no neighbours"
+        )
+    height, width = shape
+    return height, width
 
 
 class Offset(NamedTuple):
@@ -45,19 +59,16 @@ def surroundings(radius: int) -> list[Offset]:
 
 
 def shifted(x: Tensor, offsets: Sequence[Offset]) -> Tensor:
-    """For images `[N, SIDE, SIDE]`, the neighbour of each pixel at each of K offsets, `[K, N, SIDE, SIDE]`.
-
-    What lies beyond the border is 0.
-    """
-    reach = max(abs(part) for offset in offsets for part in offset)
+    """For images `[N, H, W]`, the neighbour of each pixel at each of K offsets, `[K, N, H, W]`; beyond the border 0."""
+    reach, (height, width) = _reach(offsets), x.shape[-2:]
     padded = pad(x, (reach, reach, reach, reach))
     corners = [(row + reach, column + reach) for row, column in offsets]
-    return torch.stack([padded[:, top : top + SIDE, left : left + SIDE] for top, left in corners])
+    return torch.stack([padded[:, top : top + height, left : left + width] for top, left in corners])
 
 
-def wavefronts(radius: int) -> Iterator[tuple[Tensor, Tensor]]:
+def wavefronts(radius: int, shape: GreyShape) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows and columns of the pixels of each front: those of one front need only pixels of the fronts before it."""
-    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    rows, columns = torch.meshgrid(*(torch.arange(length) for length in shape), indexing="ij")
     front = columns + (radius + 1) * rows
     for number in range(int(front.max()) + 1):
         yield (front == number).nonzero(as_tuple=True)  # type: ignore[misc]
@@ -66,11 +77,16 @@ def wavefronts(radius: int) -> Iterator[tuple[Tensor, Tensor]]:
 def near(padded: Tensor, rows: Tensor, columns: Tensor, offsets: Sequence[Offset]) -> Tensor:
     """For P pixels, the neighbours at K offsets, `[K, P, N]`: as `shifted`, from images with N last and zeros around.
 
-    `padded` is `[SIDE + 2 r, SIDE + 2 r, N]` with a border r that no offset crosses.
+    `padded` is `[H + 2 r, W + 2 r, N]`, r the reach of the offsets.
     """
-    border = (len(padded) - SIDE) // 2
+    reach = _reach(offsets)
     down, right = torch.tensor(offsets).T[..., None]  # each [K, 1]
-    return padded[rows + border + down, columns + border + right]
+    return padded[rows + reach + down, columns + reach + right]
+
+
+def _reach(offsets: Sequence[Offset]) -> int:
+    """The most lines or columns that an offset goes."""
+    return max(abs(part) for offset in offsets for part in offset)
 
 
 class StructuredNormal(Distribution):
@@ -91,9 +107,11 @@ class StructuredNormal(Distribution):
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     has_rsample = False
 
-    def __init__(self, *, mu: Tensor, sigma: Tensor, gates: Tensor, filters: Tensor, radius: int) -> None:
+    def __init__(
+        self, *, mu: Tensor, sigma: Tensor, gates: Tensor, filters: Tensor, radius: int, shape: GreyShape
+    ) -> None:
         self.mu, self.sigma, self.gates, self.filters = mu, sigma, gates, filters
-        self.radius = radius
+        self.radius, self.shape = radius, shape
         super().__init__(mu.shape[:-1], mu.shape[-1:], validate_args=False)
 
     @property
@@ -104,7 +122,7 @@ class StructuredNormal(Distribution):
     def whiten(self, x: Tensor) -> Tensor:
         r""":math:`\epsilon = L (x - \mu)`, `[..., m]`, by shifted products."""
         residual = x - self.mu
-        neighbours = shifted(residual.reshape(-1, SIDE, SIDE), window(self.radius))
+        neighbours = shifted(residual.reshape(-1, *self.shape), window(self.radius))
         responses = (self.filters @ neighbours.flatten(1)).unflatten(1, (*residual.shape[:-1], -1))  # [R, ..., m]
         predicted = (self.gates * responses.movedim(0, -2)).sum(dim=-2)
         return (residual - predicted) / self.sigma
@@ -112,12 +130,12 @@ class StructuredNormal(Distribution):
     def colour(self, epsilon: Tensor) -> Tensor:
         r""":math:`x = \mu + L^{-1} \epsilon`, `[..., m]`, by back-substitution in raster order."""
         shape = torch.broadcast_shapes(epsilon.shape, self.mu.shape)
-        scaled = (epsilon * self.sigma).expand(shape).reshape(-1, SIDE, SIDE).movedim(0, -1).contiguous()
-        gates = self.gates.expand(*shape[:-1], *self.gates.shape[-2:]).reshape(scaled.shape[-1], -1, SIDE, SIDE)
+        scaled = (epsilon * self.sigma).expand(shape).reshape(-1, *self.shape).movedim(0, -1).contiguous()
+        gates = self.gates.expand(*shape[:-1], *self.gates.shape[-2:]).reshape(scaled.shape[-1], -1, *self.shape)
         gates = gates.permute(2, 3, 1, 0).contiguous()  # pixels first, images last: what a front reads lies together
         reach = self.radius
         residual = pad(scaled.new_zeros(scaled.shape), (0, 0, reach, reach, reach, reach))
-        for rows, columns in wavefronts(reach):
+        for rows, columns in wavefronts(reach, self.shape):
             responses = self.filters @ near(residual, rows, columns, window(self.radius)).flatten(1)
             predicted = (gates[rows, columns] * responses.unflatten(1, (len(rows), -1)).movedim(0, 1)).sum(dim=1)
             residual[rows + reach, columns + reach] = scaled[rows, columns] + predicted
@@ -129,12 +147,25 @@ class StructuredNormal(Distribution):
         normal = -epsilon.square() / 2 - math.log(2 * math.pi) / 2
         return (normal - self.sigma.log()).sum(dim=-1)
 
+    def log_mass(self, x: Tensor, bins: Bins) -> Tensor:
+        """ln of an unbiased estimate of P(x), see :func:`mean_density_over_bins`."""
+        return mean_density_over_bins(self, x, bins)
+
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Exact draws, `[*sample_shape, ..., m]`."""
         return self.colour(
             torch.randn(self._extended_shape(torch.Size(sample_shape)), dtype=self.mu.dtype, device=self.mu.device)
         )
+
+
+def mean_density_over_bins(px_z: Distribution, x: Tensor, bins: Bins) -> Tensor:
+    r""":math:`\ln p(y) + m \ln w` at a uniform point y of the pixels' bins of width w: ln of an estimate of their mass.
+
+    The estimate is unbiased for :math:`\int p(y)\, dy` over the bins of x `[B, m]`; batch shape, in nats.
+    """
+    y = bins.uniform(x.expand(*px_z.batch_shape, -1))
+    return px_z.log_prob(y) + x.shape[-1] * math.log(bins.width)
 
 
 class StructuredGaussian(nn.Module):
@@ -145,26 +176,32 @@ class StructuredGaussian(nn.Module):
     """
 
     def __init__(
-        self, *, features: int, pixels: int, radius: int, filters: int = FILTERS, floor: float = DEQUANTISATION_STD
+        self,
+        *,
+        features: int,
+        shape: Sequence[int],
+        radius: int,
+        filters: int = FILTERS,
+        floor: float = DEQUANTISATION_STD,
     ) -> None:
         super().__init__()
-        if not floor > 0:
-            raise ValueError(f"floor must be a positive standard deviation, got {floor}")
-        self.floor, self.filters = floor, filters
-        self.mu = nn.Linear(features, pixels)
-        self.sigma = nn.Linear(features, pixels)
-        self.gates = nn.Sequential(nn.Linear(features, CHOICES), nn.Linear(CHOICES, filters * pixels))
+        self.shape = grey(shape)
+        self.floor, self.filters = positive_std("floor", floor), filters
+        self.mu = nn.Linear(features, math.prod(shape))
+        self.sigma = nn.Linear(features, math.prod(shape))
+        self.gates = nn.Sequential(nn.Linear(features, CHOICES), nn.Linear(CHOICES, filters * math.prod(shape)))
         self.radius, neighbours = radius, len(window(radius))
         self.taps = nn.Parameter(torch.randn(filters, neighbours) / neighbours)
 
     def forward(self, h: Tensor) -> StructuredNormal:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
         return StructuredNormal(
             mu=torch.sigmoid(self.mu(h)),
             sigma=self.floor + softplus(self.sigma(h)),
             gates=self.gates(h).unflatten(-1, (self.filters, -1)).softmax(dim=-2),
             filters=GAIN * self.taps / (1 + self.taps.abs().sum(dim=1, keepdim=True)),
             radius=self.radius,
+            shape=self.shape,
         )
 
 
@@ -180,17 +217,17 @@ class LowRankGaussian(nn.Module):
     times the sigma of its pixel: :math:`F_{jc} = \mathrm{LARGEST}\, \sigma_j \tanh(\cdot)`.
     """
 
-    def __init__(self, *, features: int, pixels: int, rank: int, floor: float = DEQUANTISATION_STD) -> None:
+    def __init__(self, *, features: int, shape: Sequence[int], rank: int, floor: float = DEQUANTISATION_STD) -> None:
         super().__init__()
         if rank < 1 or not floor > 0:
             raise ValueError(f"rank must be at least 1 and floor a positive standard deviation, got {rank} and {floor}")
         self.floor, self.rank = floor, rank
-        self.mu = nn.Linear(features, pixels)
-        self.sigma = nn.Linear(features, pixels)
-        self.columns = nn.Sequential(nn.Linear(features, CHOICES), nn.Linear(CHOICES, pixels * rank))
+        self.mu = nn.Linear(features, math.prod(shape))
+        self.sigma = nn.Linear(features, math.prod(shape))
+        self.columns = nn.Sequential(nn.Linear(features, CHOICES), nn.Linear(CHOICES, math.prod(shape) * rank))
 
     def forward(self, h: Tensor) -> LowRankMultivariateNormal:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
         sigma = self.floor + softplus(self.sigma(h))
         columns = LARGEST * torch.tanh(self.columns(h)).unflatten(-1, (-1, self.rank)) * sigma.unsqueeze(-1)
         return LowRankMultivariateNormal(torch.sigmoid(self.mu(h)), columns, sigma.square(), validate_args=False)

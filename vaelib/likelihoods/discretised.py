@@ -7,6 +7,7 @@ one (Salimans et al. 2017).
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from math import prod
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, constraints
 from torch.special import log_ndtr
 
-from vaelib.data import LEVELS
+from vaelib.data import LEVELS, Bins
 from vaelib.networks import softplus
 
 #: Half the width of a bin, and the smallest scale of a head: with it 98 % and more of a density fit into one bin.
@@ -42,7 +43,7 @@ class Discretised(Distribution):
 
     @staticmethod
     @abstractmethod
-    def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
+    def log_between(lower: Tensor, upper: Tensor) -> Tensor:
         """ln(F(upper) - F(lower)) of standardised values, stable in both tails."""
 
     @staticmethod
@@ -55,7 +56,11 @@ class Discretised(Distribution):
         centre, half = (value - self.loc) / self.scale, HALF_LEVEL / self.scale
         lower = torch.where(value < HALF_LEVEL, -torch.inf, centre - half)
         upper = torch.where(value > 1 - HALF_LEVEL, torch.inf, centre + half)
-        return self.log_mass(lower, upper)
+        return self.log_between(lower, upper)
+
+    def log_mass(self, x: Tensor, bins: Bins) -> Tensor:
+        """ln P(x): levels need no bins."""
+        return self.log_prob(x)
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
@@ -88,7 +93,7 @@ class DiscretisedNormal(Discretised):
         return log_ndtr(value)
 
     @staticmethod
-    def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
+    def log_between(lower: Tensor, upper: Tensor) -> Tensor:
         """By the logarithms of F, mirrored into the lower tail, where they keep their digits."""
         mirrored = lower + upper > 0
         log_a = log_ndtr(torch.where(mirrored, -upper, lower))
@@ -111,7 +116,7 @@ class DiscretisedLogistic(Discretised):
         return -softplus(-value)
 
     @staticmethod
-    def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
+    def log_between(lower: Tensor, upper: Tensor) -> Tensor:
         r""":math:`\ln F(b) + \ln F(-a) + \ln(1 - e^{a - b})`, an identity of the sigmoid."""
         return (-torch.expm1(lower - upper)).log() - softplus(-upper) - softplus(lower)
 
@@ -135,16 +140,16 @@ class DiscretisedPixels(nn.Module):
     """
 
     def __init__(
-        self, *, features: int, pixels: int, family: type[Discretised], smallest: float = SMALLEST_SCALE
+        self, *, features: int, shape: Sequence[int], family: type[Discretised], smallest: float = SMALLEST_SCALE
     ) -> None:
         super().__init__()
         if not smallest > 0:
             raise ValueError(f"smallest must be a positive scale, got {smallest}")
         self.family, self.smallest = family, smallest
-        self.loc = nn.Linear(features, pixels)
-        self.scale = nn.Linear(features, pixels)
+        self.loc = nn.Linear(features, prod(shape))
+        self.scale = nn.Linear(features, prod(shape))
 
     def forward(self, h: Tensor) -> Independent:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
         scale = self.smallest + softplus(self.scale(h))
         return Independent(self.family(torch.sigmoid(self.loc(h)), scale), 1, validate_args=False)

@@ -1,13 +1,15 @@
-r"""Decoder heads: each turns the decoder's features into a distribution p(x|z) with the pixels as its event."""
+r"""Gaussian pixels that are independent given the code: which of their variances are learned, chosen, or calibrated."""
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
 from vaelib.data import DEQUANTISATION_STD
+from vaelib.errors import MendableError, positive_std
 from vaelib.networks import diagonal_normal, softplus
 
 #: Weight of the newest batch in the running error of an adaptive head; step size of GECO's multiplier.
@@ -21,31 +23,27 @@ class PixelwiseGaussian(nn.Module):
     floor the likelihood has no maximum on pixels that never change (Mattei and Frellsen 2018).
     """
 
-    def __init__(self, *, features: int, pixels: int, floor: float = DEQUANTISATION_STD) -> None:
+    def __init__(self, *, features: int, shape: Sequence[int], floor: float = DEQUANTISATION_STD) -> None:
         super().__init__()
-        if not floor > 0:
-            raise ValueError(f"floor must be a positive standard deviation, got {floor}; without it sigma_x can be 0")
-        self.floor = floor
-        self.mu = nn.Linear(features, pixels)
-        self.sigma = nn.Linear(features, pixels)
+        self.floor = positive_std("floor", floor)
+        self.mu = nn.Linear(features, math.prod(shape))
+        self.sigma = nn.Linear(features, math.prod(shape))
 
     def forward(self, h: Tensor) -> Independent:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
         return diagonal_normal(torch.sigmoid(self.mu(h)), self.floor + softplus(self.sigma(h)))
 
 
 class FixedGaussian(nn.Module):
     r""":math:`N(\mu_x(z), \sigma^2 I)` with one :math:`\sigma` chosen by hand; at 1 its log is -SSE/2 + constant."""
 
-    def __init__(self, *, features: int, pixels: int, sigma: float) -> None:
+    def __init__(self, *, features: int, shape: Sequence[int], sigma: float) -> None:
         super().__init__()
-        if not sigma > 0:
-            raise ValueError(f"sigma must be a positive standard deviation, got {sigma}")
-        self.sigma = sigma
-        self.mu = nn.Linear(features, pixels)
+        self.sigma = positive_std("sigma", sigma)
+        self.mu = nn.Linear(features, math.prod(shape))
 
     def forward(self, h: Tensor) -> Independent:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
         mu = torch.sigmoid(self.mu(h))
         return diagonal_normal(mu, torch.full_like(mu, self.sigma))
 
@@ -57,12 +55,10 @@ class SharedGaussian(nn.Module):
     `PixelwiseGaussian`, :math:`\sigma = \mathrm{floor} + \mathrm{softplus}(\cdot)`.
     """
 
-    def __init__(self, *, features: int, pixels: int, floor: float = DEQUANTISATION_STD) -> None:
+    def __init__(self, *, features: int, shape: Sequence[int], floor: float = DEQUANTISATION_STD) -> None:
         super().__init__()
-        if not floor > 0:
-            raise ValueError(f"floor must be a positive standard deviation, got {floor}")
-        self.floor = floor
-        self.mu = nn.Linear(features, pixels)
+        self.floor = positive_std("floor", floor)
+        self.mu = nn.Linear(features, math.prod(shape))
         self.raw_sigma = nn.Parameter(torch.zeros(()))
 
     @property
@@ -71,22 +67,28 @@ class SharedGaussian(nn.Module):
         return self.floor + softplus(self.raw_sigma)
 
     def forward(self, h: Tensor) -> Independent:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
         mu = torch.sigmoid(self.mu(h))
         return diagonal_normal(mu, self.sigma.expand_as(mu))
+
+
+class UncalibratedError(MendableError, RuntimeError):
+    """A head that calibrates itself is trained by a loss that never shows it an image."""
 
 
 class AdaptiveGaussian(nn.Module, ABC):
     r""":math:`N(\mu_x(z), \sigma^2 I)` with one :math:`\sigma` that no gradient moves: a rule sets it while training.
 
-    The rule sees each batch's mean squared error per pixel; `vaelib.objectives.adaptive_elbo_nats` shows it to it.
+    The rule sees each batch's mean squared error per pixel as soon as :math:`\ln p(x|z)` has been evaluated in training
+    mode with gradients on: under any objective that holds :math:`\ln p(x|z)`, steps in the variance and in the networks
+    take turns. Nothing moves in evaluation.
     """
 
-    def __init__(self, *, features: int, pixels: int) -> None:
+    def __init__(self, *, features: int, shape: Sequence[int]) -> None:
         super().__init__()
-        self.mu = nn.Linear(features, pixels)
+        self.mu = nn.Linear(features, math.prod(shape))
         self.register_buffer("variance", torch.ones(()))
-        self.register_buffer("running_error", torch.full((), math.nan))
+        self.register_buffer("running_error", torch.full((), math.nan))  # until an error has been seen
 
     @abstractmethod
     def adapt(self, error: Tensor) -> None:
@@ -98,15 +100,43 @@ class AdaptiveGaussian(nn.Module, ABC):
         before.copy_(torch.where(before.isnan(), error, torch.lerp(before, error, RUNNING_SHARE)))
         return before
 
+    def check_adapted(self) -> None:
+        """Raise `UncalibratedError` if no error has been seen, as under an objective without ln p(x|z)."""
+        if self.get_buffer("running_error").isnan():
+            raise UncalibratedError(
+                f"{type(self).__name__} sets its sigma whenever ln p(x|z) is evaluated, which this loss never does; "
+                "maximise an objective that contains it, as elbo_nats, or choose FixedGaussian"
+            )
+
     @property
     def sigma(self) -> Tensor:
         """The standard deviation, a scalar."""
         return self.get_buffer("variance").sqrt()
 
     def forward(self, h: Tensor) -> Independent:
-        """Features `[..., hidden]` to a distribution over x `[..., pixels]`."""
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
         mu = torch.sigmoid(self.mu(h))
-        return diagonal_normal(mu, self.sigma.expand_as(mu))
+        px_z = diagonal_normal(mu, self.sigma.expand_as(mu))
+        return Watched(px_z, self.adapt) if self.training else px_z
+
+
+class Watched(Independent):
+    """A distribution over images that shows its mean squared error after each `log_prob` with gradients on."""
+
+    def __init__(self, px_z: Independent, show: Callable[[Tensor], None]) -> None:
+        super().__init__(px_z.base_dist, px_z.reinterpreted_batch_ndims, validate_args=False)
+        self.show = show
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """ln p(x|z), batch shape, in nats."""
+        log_px_z = super().log_prob(value)
+        if torch.is_grad_enabled():
+            self.show((value - self.mean).detach().square().mean())
+        return log_px_z
+
+    def expand(self, batch_shape: Sequence[int], _instance: None = None) -> "Watched":
+        """The same distribution over a larger batch."""
+        return Watched(Independent(self.base_dist, self.reinterpreted_batch_ndims).expand(batch_shape), self.show)
 
 
 class CalibratedGaussian(AdaptiveGaussian):
@@ -131,11 +161,9 @@ class ToleranceGaussian(AdaptiveGaussian):
     standard deviation of a pixel, is chosen by hand.
     """
 
-    def __init__(self, *, features: int, pixels: int, tolerance: float) -> None:
-        if not tolerance > 0:
-            raise ValueError(f"tolerance must be a positive standard deviation, got {tolerance}")
-        super().__init__(features=features, pixels=pixels)
-        self.tolerance = tolerance
+    def __init__(self, *, features: int, shape: Sequence[int], tolerance: float) -> None:
+        super().__init__(features=features, shape=shape)
+        self.tolerance = positive_std("tolerance", tolerance)
 
     def adapt(self, error: Tensor) -> None:
         """One multiplicative step."""
@@ -144,10 +172,9 @@ class ToleranceGaussian(AdaptiveGaussian):
 
 
 def independent_pixels(images: Tensor, *, floor: float) -> Independent:
-    r"""The latent-free model :math:`\prod_j N(\bar x_j, \max(s_j, \mathrm{floor})^2)`, fitted to images `[N, pixels]`.
+    r"""The latent-free model :math:`\prod_j N(\bar x_j, \max(s_j, \mathrm{floor})^2)`, fitted to images `[N, m]`.
 
     On pixels that never change its likelihood is bounded by the floor alone (Mattei and Frellsen 2018).
     """
-    if not floor > 0:
-        raise ValueError(f"floor must be a positive standard deviation, got {floor}")
-    return diagonal_normal(images.mean(dim=0), images.std(dim=0, correction=0).clamp(min=floor))
+    sigma = images.std(dim=0, correction=0).clamp(min=positive_std("floor", floor))
+    return diagonal_normal(images.mean(dim=0), sigma)

@@ -15,8 +15,8 @@ from tabulate import tabulate
 from torch import Tensor
 
 from vaelib import practice
-from vaelib.practice import implied_beta
 from vaelib.errors import MendableError
+from vaelib.practice import implied_beta
 
 
 class AuditError(MendableError, ValueError):

@@ -1,24 +1,23 @@
-r"""What was computed once is kept: weights as safetensors and records as JSON, under a hash of all that makes them.
+r"""What was computed once is kept under a hash of all that makes it: one safetensors file an entry.
 
-An entry is one folder-free pair `KEY.json` and, for models, `KEY.safetensors`. It is written to temporary files and
-these are renamed, the record last, under a lock, after an older record was removed, so that a reader meets either
-nothing or all of it; the record holds the checksums of both and they are verified at each read.
+The tensors are the weights, none for a measurement; the record is JSON in its metadata, with a checksum of itself and of
+the tensors that each read verifies. A file is written beside its place and renamed, under a lock, so that who
+reads meets nothing, what was there before, or all of it.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
+from uuid import uuid4
 
 import platformdirs
 from filelock import FileLock
-from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save as tensors_to_bytes
+from safetensors.torch import load, save
 from torch import Tensor
 
 from vaelib.errors import MendableError
@@ -29,7 +28,7 @@ class DamagedEntryError(MendableError, RuntimeError):
 
 
 class UnwritableCacheError(MendableError, RuntimeError):
-    """The cache folder cannot be written; the message says how to move it."""
+    """The cache folder cannot be written or read; the message says how to move it."""
 
 
 def cache_folder(cache: Path | str | None = None) -> Path:
@@ -44,72 +43,58 @@ def cache_folder(cache: Path | str | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Entry:
-    """The place of one result: `folder/key.json` and perhaps `folder/key.safetensors`."""
+    """The place of one result, `folder/key.safetensors`."""
 
     folder: Path
     key: str
 
     @property
-    def record_file(self) -> Path:
-        """Where the record is."""
-        return self.folder / f"{self.key}.json"
-
-    @property
-    def weights_file(self) -> Path:
-        """Where the weights are."""
+    def file(self) -> Path:
+        """Where it is kept."""
         return self.folder / f"{self.key}.safetensors"
 
     def exists(self) -> bool:
         """Whether a finished result is there."""
-        return self.record_file.is_file()
+        return self.file.is_file()
 
     def read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The record and the weights (empty where there are none); raises `DamagedEntryError`.
+        """The record and the weights, empty where there are none.
 
-        What looks damaged may be half replaced by another process, so it is looked at again under the lock.
+        Raises `DamagedEntryError`, and `UnwritableCacheError` for a file that may not be read.
         """
         try:
-            return self._read()
-        except DamagedEntryError as error:
-            try:
-                with self.lock():
-                    return self._read()
-            except UnwritableCacheError:  # nobody writes here
-                raise error from None
-
-    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+            content = self.file.read_bytes()
+        except FileNotFoundError as error:
+            raise self._damaged("it is not there") from error
+        except OSError as error:
+            raise _unusable(self.folder, error) from error
         try:
-            record = json.loads(self.record_file.read_bytes())
-            seal = record.pop("record_sha256")
-            expected = record["weights_sha256"]
-        except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:
-            raise self._damaged(self.record_file, "it is no complete record") from error
-        if seal != _seal(record) or record["key"] != self.key:
-            raise self._damaged(self.record_file, "its content does not match its checksum")
-        if expected is None:
-            return record, {}
-        weights = self.weights_file.read_bytes() if self.weights_file.is_file() else b""
-        if _sha256(weights) != expected:
-            raise self._damaged(
-                self.weights_file,
-                "its content does not match the checksum in its record",
-            )
-        return record, tensors_from_bytes(weights)
+            header, tensors = _parts(content)
+            metadata = header.pop("__metadata__")
+            record = json.loads(metadata["record"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged("it is no complete record") from error
+        if metadata.get("sha256") != _seal(record, header, tensors) or record["key"] != self.key:
+            raise self._damaged("its content does not match its checksum")
+        return record, load(content)
 
-    def write(self, record: dict[str, Any], weights: dict[str, Tensor] | None = None) -> None:
-        """Write both files, each complete or not at all; what was there before is kept until both are on the disk.
-
-        Between the renames there is no record: who dies there leaves an entry that does not exist, not a damaged one.
-        """
-        sealed = {**json.loads(json.dumps(record)), "key": self.key, "weights_sha256": None}
-        contents = {}
-        if weights is not None:
-            content = tensors_to_bytes({name: tensor.cpu().contiguous() for name, tensor in weights.items()})
-            sealed["weights_sha256"] = _sha256(content)
-            contents[self.weights_file] = content
-        sealed["record_sha256"] = _seal(sealed)
-        contents[self.record_file] = json.dumps(sealed, indent=1).encode()  # last: it says that all is there
-        _replace(contents)
+    def write(self, record: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None) -> None:
+        """Write the file, complete or not at all; what was there before is kept until then."""
+        sealed = json.loads(json.dumps({**record, "key": self.key}))
+        own = {name: tensor.detach().cpu().contiguous() for name, tensor in (weights or {}).items()}
+        seal = _seal(sealed, *_parts(save(own)))
+        content = save(own, metadata={"record": json.dumps(sealed), "sha256": seal})
+        beside = self.folder / f".{self.key}.{uuid4().hex}"
+        try:
+            with beside.open("xb") as file:  # not a temporary file of Python's, which nobody else may read
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self.file)
+        except OSError as error:
+            raise _unusable(self.folder, error) from error
+        finally:
+            beside.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -117,23 +102,23 @@ class Entry:
 
         The system releases it when its holder dies; what such a holder left half written is removed here.
         """
-        lock = FileLock(self.folder / f"{self.key}.lock")
+        lock = FileLock(self.folder / f"{self.key}.lock", mode=0o666 & ~_umask())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
             for left in self.folder.glob(f".{self.key}.*"):
                 left.unlink()
         except OSError as error:
-            raise _unwritable(self.folder, error) from error
+            raise _unusable(self.folder, error) from error
         try:
             yield
         finally:
             lock.release()
 
-    def _damaged(self, file: Path, why: str) -> DamagedEntryError:
+    def _damaged(self, why: str) -> DamagedEntryError:
         return DamagedEntryError(
-            f"{file} is damaged: {why}. Nothing was loaded. To mend it, delete it and run the same command again:\n"
-            f"  rm {self.record_file} {self.weights_file}"
+            f"{self.file} is damaged: {why}. Nothing was loaded. Delete it and run the same command again:\n"
+            f"  rm {self.file}"
         )
 
 
@@ -146,37 +131,24 @@ def remembered(entry: Entry, compute: Callable[[], dict[str, Any]]) -> dict[str,
     return entry.read()[0]
 
 
-def _replace(contents: dict[Path, bytes]) -> None:
-    """Write next to each file, flush to disk, remove the last file, rename in order; on failure leave nothing."""
-    temporary: dict[Path, Path] = {}
-    try:
-        for file, content in contents.items():
-            with NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as handle:
-                temporary[file] = Path(handle.name)
-                handle.write(content)
-                handle.flush()
-                os.fsync(handle.fileno())
-        record = list(temporary)[-1]
-        record.unlink(missing_ok=True)
-        for file, written in temporary.items():
-            written.replace(file)
-    except OSError as error:
-        raise _unwritable(next(iter(contents)).parent, error) from error
-    finally:
-        for written in temporary.values():
-            written.unlink(missing_ok=True)
+def _parts(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file, and the bytes of its tensors."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), content[end:]
 
 
-def _unwritable(folder: Path, error: OSError) -> UnwritableCacheError:
+def _seal(record: Mapping[str, Any], header: Mapping[str, Any], tensors: bytes) -> str:
+    return hashlib.sha256(json.dumps([record, header], sort_keys=True).encode() + tensors).hexdigest()
+
+
+def _umask() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def _unusable(folder: Path, error: OSError) -> UnwritableCacheError:
     return UnwritableCacheError(
-        f"cannot write to the cache {folder} ({error}); free some space or set VAELIB_CACHE to a folder that can be "
-        "written. What was finished before is kept."
+        f"cannot use the cache {folder} ({error}); free some space, ask its owner for permission, or set "
+        "VAELIB_CACHE to a folder of your own. What was finished before is kept."
     )
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _seal(record: dict[str, Any]) -> str:
-    return _sha256(json.dumps(record, sort_keys=True).encode())

@@ -1,11 +1,12 @@
-r"""The yardstick of samples: a small classifier of digits that also learns to know a digit from a spoiled one.
+r"""The judge of samples: a small classifier of digits that also learns to know a digit from a spoiled one.
 
 Features that were learned from clean digits alone hardly see noise: convolutions average it away, and blank or mean
-images fall among the digits. A yardstick for samples must see both, so the classifier has an eleventh class, training
+images fall among the digits. A judge of samples must see both, so the classifier has an eleventh class, training
 images that were spoiled on purpose. Its features serve the Frechet distance, precision and recall, its ten digit logits
 the rate at which reconstructions change their label.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,51 +14,55 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.transforms.functional import gaussian_blur
 
-from vaelib.data import Digits
+from vaelib.data import Images
 from vaelib.study.experiment import WATCHED, Experiment
 
 FEATURES = 64
-SPOILED = 10
-SIDE = 28
+#: The digits, and the class of what was spoiled.
+DIGITS, SPOILED = 10, 10
+#: Passes over the images.
+EPOCHS = {"quick": 40, "full": 8, "fashion": 8}
 
 
 class Classifier(nn.Module):
     """Two strided convolutions, one layer of 64 features, eleven logits: ten digits, and 'spoiled'."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
+        self.shape = shape
+        left = [((side - 3) // 2 - 3) // 2 for side in shape]  # of each side after the two convolutions
         self.body = nn.Sequential(
-            nn.Unflatten(1, (1, SIDE, SIDE)),
+            nn.Unflatten(1, (1, *shape)),
             nn.Conv2d(1, 16, kernel_size=5, stride=2),
             nn.ReLU(),
             nn.Conv2d(16, 32, kernel_size=5, stride=2),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(32 * 4 * 4, FEATURES),
+            nn.Linear(32 * math.prod(left), FEATURES),
             nn.ReLU(),
         )
-        self.logits = nn.Linear(FEATURES, SPOILED + 1)
+        self.logits = nn.Linear(FEATURES, DIGITS + 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Images `[B, 784]`, cut to [0, 1] as they are when shown, to features `[B, 64]`."""
+        """Images `[B, m]`, cut to [0, 1] as they are when shown, to features `[B, 64]`."""
         return self.body(x.clamp(0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images `[B, 784]` to logits `[B, 11]`."""
+        """Images `[B, m]` to logits `[B, 11]`."""
         return self.logits(self.features(x))
 
     def labels(self, x: Tensor) -> Tensor:
-        """Images `[B, 784]` to the most probable digit `[B]`, spoiled or not."""
-        return self(x)[:, :SPOILED].argmax(dim=-1)
+        """Images `[B, m]` to the most probable digit `[B]`, spoiled or not."""
+        return self(x)[:, :DIGITS].argmax(dim=-1)
 
 
-def blur(images: Tensor, *, width: float) -> Tensor:
-    """Images `[B, 784]` under a Gaussian blur of this standard deviation in pixels."""
-    return gaussian_blur(images.reshape(-1, 1, SIDE, SIDE), kernel_size=[9, 9], sigma=[width, width]).flatten(1)
+def blur(images: Tensor, *, width: float, shape: tuple[int, ...]) -> Tensor:
+    """Grey images `[B, m]` of a shape under a Gaussian blur of this standard deviation in pixels."""
+    return gaussian_blur(images.reshape(-1, 1, *shape), kernel_size=[9, 9], sigma=[width, width]).flatten(1)
 
 
-def spoil(images: Tensor) -> Tensor:
-    """Each image `[B, 784]` in [0, 1] spoiled in one of four ways, by a random amount; draws from the global generator.
+def spoil(images: Tensor, *, shape: tuple[int, ...]) -> Tensor:
+    """Each image `[B, m]` in [0, 1] spoiled in one of four ways, by a random amount; draws from the global generator.
 
     By amounts that a person sees at a glance: independent noise with a standard deviation of 0.3 to 1; blur with a
     width of 1.5 to 3 pixels; a loss of contrast of 60 to 100 %; a mixture with another image of the batch.
@@ -67,7 +72,7 @@ def spoil(images: Tensor) -> Tensor:
     width = 1.5 + 1.5 * torch.rand(()).item()
     others = images[torch.randperm(len(images)).to(images.device)]
     noisy = images + (0.3 + 0.7 * amount) * torch.randn_like(images)
-    blurred = blur(images, width=width)
+    blurred = blur(images, width=width, shape=shape)
     pale = images * 0.4 * amount
     mixed = images + (0.3 + 0.4 * amount) * (others - images)
     return torch.stack((noisy, blurred, pale, mixed))[way[:, 0], torch.arange(len(images))].clamp(0, 1)
@@ -77,32 +82,43 @@ def spoil(images: Tensor) -> Tensor:
 class ClassifierExperiment(Experiment):
     """The classifier, trained on every image twice: as it is under its label, and spoiled under the eleventh."""
 
-    def build(self) -> Classifier:
+    def build(self, shape: tuple[int, ...]) -> Classifier:
         """The untrained classifier."""
-        return Classifier()
+        return Classifier(shape)
 
-    def examples(self, digits: Digits) -> tuple[Tensor, ...]:
+    def examples(self, images: Images) -> tuple[Tensor, ...]:
         """Images and labels."""
-        return digits.images, digits.labels
+        if images.labels is None:
+            raise ValueError("a classifier is trained on labels, and these images have none")
+        return images.images, images.labels
 
     def loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
         """Cross-entropy of the clean and the spoiled image, per example."""
+        assert isinstance(model, Classifier)
         images, labels = batch
         spoiled = torch.full_like(labels, SPOILED)
         clean_loss = cross_entropy(model(images), labels, reduction="none")
-        return clean_loss + cross_entropy(model(spoil(images)), spoiled, reduction="none")
+        return clean_loss + cross_entropy(model(spoil(images, shape=model.shape)), spoiled, reduction="none")
 
-    def watch(self, model: nn.Module, train: Digits) -> dict[str, float]:
+    def watch(self, model: nn.Module, train: Images) -> dict[str, float]:
         """Accuracy on the first training images."""
         assert isinstance(model, Classifier)
-        images, labels = train.images[:WATCHED], train.labels[:WATCHED]
+        images, labels = (part[:WATCHED] for part in self.examples(train))
         return {"train_accuracy": (model.labels(images) == labels).float().mean().item()}
 
-    def metrics(self, model: nn.Module, test: Digits) -> dict[str, float]:
+    def metrics(self, model: nn.Module, test: Images) -> dict[str, float]:
         """Accuracy on the digits of the test split, and the share of spoiled ones that are known as such."""
         assert isinstance(model, Classifier)
-        known = model(spoil(test.images)).argmax(dim=-1) == SPOILED
+        images, labels = self.examples(test)
+        known = model(spoil(images, shape=model.shape)).argmax(dim=-1) == SPOILED
         return {
-            "test_accuracy": (model.labels(test.images) == test.labels).double().mean().item(),
+            "test_accuracy": (model.labels(images) == labels).double().mean().item(),
             "test_spoiled_known": known.double().mean().item(),
         }
+
+
+def classifier_experiment(profile: str) -> ClassifierExperiment:
+    """The classifier of a profile: one judge for all models, so its seed is always 0."""
+    return ClassifierExperiment(
+        name="classifier", purpose="the judge of samples", profile=profile, epochs=EPOCHS[profile]
+    )

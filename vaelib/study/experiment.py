@@ -3,36 +3,44 @@ r"""One trained model = one frozen configuration, and how it is trained."""
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
-from vaelib import data
-from vaelib.data import Digits
+from vaelib.data import Dataset, Images, dequantise
 from vaelib.diagnostics.latent import elbo_surgery
 from vaelib.linear import SharedLinearGaussian, shared_linear_vae
-from vaelib.networks import DecoderBody, Encoder
 from vaelib.objectives import elbo_nats, elbo_terms
 from vaelib.priors import StandardNormal
 from vaelib.seeding import seeded
-from vaelib.study.provenance import code_digest, digest, versions
 from vaelib.training import NonFiniteLossError, fit
-from vaelib.vae import VAE
+from vaelib.vae import VAE, mlp_vae
 
 #: How many training images `Experiment.watch` looks at.
 WATCHED = 512
+#: Fields that say what a model is for and determine nothing.
+LABELS = ("name", "purpose", "family", "role", "no_density")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(ABC):
-    """All that determines one trained model. `name` and `purpose` are labels; every other field enters the key."""
+    """All that determines one trained model; the fields in `LABELS` enter neither configuration nor key.
+
+    `profile` is what `vaelib.data.load` takes: a profile, or the path of a visitor's images. `family` says where the
+    model comes from and `role` who needs it (`vaelib.study.models`); `no_density` why its likelihood is no density on
+    the pixels, empty where it is one.
+    """
 
     name: str
     purpose: str
+    family: str = ""
+    role: str = ""
+    no_density: str = ""
     epochs: int
     profile: str = "quick"
     seed: int = 0
@@ -42,15 +50,12 @@ class Experiment(ABC):
     encoder_steps: int = 0
     start: "Experiment | None" = None
 
-    def __post_init__(self) -> None:
-        data.check_profile(self.profile)
+    @abstractmethod
+    def build(self, shape: tuple[int, ...]) -> nn.Module:
+        """The untrained model for images of a shape, from torch's global generator."""
 
     @abstractmethod
-    def build(self) -> nn.Module:
-        """The untrained model."""
-
-    @abstractmethod
-    def examples(self, digits: Digits) -> tuple[Tensor, ...]:
+    def examples(self, images: Images) -> tuple[Tensor, ...]:
         """The tensors that mini-batches are drawn from."""
 
     @abstractmethod
@@ -58,11 +63,11 @@ class Experiment(ABC):
         """The loss of each example, `[B]`."""
 
     @abstractmethod
-    def metrics(self, model: nn.Module, test: Digits) -> dict[str, float]:
+    def metrics(self, model: nn.Module, test: Images) -> dict[str, float]:
         """What the record says of the trained model on the test split."""
 
     @abstractmethod
-    def watch(self, model: nn.Module, train: Digits) -> dict[str, float]:
+    def watch(self, model: nn.Module, train: Images) -> dict[str, float]:
         """What the history keeps of the model after each epoch; must leave torch's global generator as it is."""
 
     def inner(self, model: nn.Module) -> Sequence[nn.Parameter]:
@@ -75,50 +80,22 @@ class Experiment(ABC):
 
     def at(self, *, profile: str | None = None, seed: int | None = None) -> Self:
         """The same experiment with another profile or seed."""
-        return replace(
-            self,
-            profile=self.profile if profile is None else profile,
-            seed=self.seed if seed is None else seed,
-            start=self.start and self.start.at(profile=profile, seed=seed),
-        )
+        profile, seed = self.profile if profile is None else profile, self.seed if seed is None else seed
+        return replace(self, profile=profile, seed=seed, start=self.start and self.start.at(profile=profile, seed=seed))
 
     def config(self) -> dict[str, Any]:
         """The configuration as a JSON value, labels left out."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        labels = ("name", "purpose")
-        return {"experiment": type(self).__name__} | {k: _plain(v) for k, v in values.items() if k not in labels}
-
-    def _modules(self) -> set[str]:
-        """The modules of the functions and classes that are fields."""
-        values = (getattr(self, field.name) for field in fields(self))
-        functions = (value.func if isinstance(value, partial) else value for value in values)
-        return {type(self).__module__} | {function.__module__ for function in functions if callable(function)}
-
-    @property
-    def key(self) -> str:
-        """Hash of the configuration, the data, the version of torch, and the code: of this module, of the modules of
-        the likelihood and the objective, and of all that these import.
-
-        The processor and the device change last digits only; they are in the record, not in the key.
-        """
-        return digest(
-            {
-                "config": self.config(),
-                "data": data.CHECKSUMS[self.profile],
-                "code": {module: code_digest(module) for module in sorted({__name__, *self._modules()})},
-                "torch": versions()["torch"].split("+")[0],
-            }
-            | ({"start": self.start.key} if self.start else {})
-        )
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in LABELS}
+        return {"experiment": type(self).__name__} | {name: _plain(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class VaeExperiment(Experiment):
-    """A VAE of the chapter's one architecture: 784-400-d-400-784, ReLU.
+    """A VAE with the chapter's networks: m-400-d-400-m, ReLU.
 
-    `head` makes the likelihood from `features` and `pixels`, `prior` the distribution of codes from `latent_dim`;
+    `head` makes the likelihood from `features` and `shape`, `prior` the distribution of codes from `latent_dim`;
     `objective` is what is maximised, `[B]`; `dequantised` adds fresh uniform noise below one grey level to each batch;
-    `digit` trains on one digit only; `encoder_steps` are further steps of the encoder alone before each step. `start`
+    `digit` trains on one label only; `encoder_steps` are further steps of the encoder alone before each step. `start`
     is a trained model whose parts `kept` are taken over and held, and whose other parts are where training starts
     from, as far as both models have them.
     """
@@ -133,21 +110,19 @@ class VaeExperiment(Experiment):
     kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.latent_dim < 1:
             raise ValueError(f"latent_dim must be at least 1, got {self.latent_dim}")
         if self.kept and self.start is None:
             raise ValueError(f"kept parts need a model to start from, got {self.kept} and none")
 
-    def build(self) -> VAE:
-        """Encoder, decoder and likelihood, initialised from torch's global generator."""
-        return VAE(
-            encoder=Encoder(pixels=data.PIXELS, latent_dim=self.latent_dim, hidden=self.hidden),
-            decoder=DecoderBody(latent_dim=self.latent_dim, hidden=self.hidden),
-            head=self.head(features=self.hidden, pixels=data.PIXELS),
-            latent_dim=self.latent_dim,
-            code_prior=self.prior(latent_dim=self.latent_dim),
-        )
+    @property
+    def beta(self) -> float:
+        """The weight of the KL in the objective, 1 where it has none to set."""
+        return self.objective.keywords.get("beta", 1.0) if isinstance(self.objective, partial) else 1.0
+
+    def build(self, shape: tuple[int, ...]) -> VAE:
+        """Encoder, decoder, likelihood and prior, initialised from torch's global generator."""
+        return mlp_vae(shape=shape, latent_dim=self.latent_dim, head=self.head, prior=self.prior, hidden=self.hidden)
 
     def inner(self, model: nn.Module) -> Sequence[nn.Parameter]:
         """The encoder's parameters, for its steps alone."""
@@ -167,27 +142,24 @@ class VaeExperiment(Experiment):
 
     def pixels(self, images: Tensor) -> Tensor:
         """The images as this model sees them: with fresh noise, or as they are."""
-        return data.dequantise(images) if self.dequantised else images
+        return dequantise(images) if self.dequantised else images
 
-    def examples(self, digits: Digits) -> tuple[Tensor, ...]:
-        """The images, of one digit or of all."""
-        return (digits.only(self.digit).images,)
+    def examples(self, images: Images) -> tuple[Tensor, ...]:
+        """The images, of one label or of all."""
+        return (images.only(self.digit).images,)
 
     def loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
         """Minus the objective, per example."""
         assert isinstance(model, VAE)
         return -self.objective(model, self.pixels(batch[0]))
 
-    def metrics(self, model: nn.Module, test: Digits) -> dict[str, float]:
+    def metrics(self, model: nn.Module, test: Images) -> dict[str, float]:
         """The two terms of the ELBO on the test split, mean over images, in nats."""
         assert isinstance(model, VAE)
         terms = elbo_terms(model, self.pixels(test.only(self.digit).images))
-        return {
-            "test_log_px_z_nats": terms.log_px_z.mean().item(),
-            "test_kl_nats": terms.kl.mean().item(),
-        }
+        return {"test_log_px_z_nats": terms.log_px_z.mean().item(), "test_kl_nats": terms.kl.mean().item()}
 
-    def watch(self, model: nn.Module, train: Digits) -> dict[str, float]:
+    def watch(self, model: nn.Module, train: Images) -> dict[str, float]:
         """Over the first training images: mean KL and mutual information in nats (at most ln N), and mean sigma_z."""
         assert isinstance(model, VAE)
         x = train.only(self.digit).images[:WATCHED]
@@ -211,61 +183,72 @@ class LinearVaeExperiment(VaeExperiment):
         if self.head is not SharedLinearGaussian or self.prior is not StandardNormal:
             raise ValueError("the linear VAE has a head and a prior of its own; leave both fields as they are")
 
-    def build(self) -> VAE:
+    def build(self, shape: tuple[int, ...]) -> VAE:
         """The linear VAE that learns its sigma, initialised from torch's global generator."""
-        return shared_linear_vae(pixels=data.PIXELS, latent_dim=self.latent_dim)
+        return shared_linear_vae(pixels=math.prod(shape), latent_dim=self.latent_dim)
+
+
+class Outcome(NamedTuple):
+    """What training made."""
+
+    model: nn.Module
+    metrics: dict[str, float]
+    history: dict[str, list[float]]
+    """After each epoch: the mean training loss, and what the experiment watches."""
+    seconds: float
 
 
 def train(
     experiment: Experiment,
+    images: Dataset,
     *,
-    device: torch.device | str = "cpu",
     weights: Mapping[str, Tensor] | None = None,
     on_epoch: Callable[[int], object] = lambda epoch: None,
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Train on one thread, so that one seed gives the same weights bit for bit; model and record.
+) -> Outcome:
+    """Train on the device of the images and on one thread, so that one seed gives the same weights bit for bit.
 
     `weights` are those of the experiment that this one starts from; raises ValueError if it has a start and they are
     missing, or the other way round.
     """
     if (weights is None) != (experiment.start is None):
         raise ValueError(f"{experiment.name}: give the weights of its start if and only if it has one")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        digits = data.load(experiment.profile, device=device)
-        with seeded(experiment.seed):
-            started = time.perf_counter()
-            model = experiment.build().to(device)
-            if weights is not None:
-                experiment.take_over(model, weights)
-            history = _run(experiment, model, digits.train, on_epoch)
-            seconds = time.perf_counter() - started
-            with torch.no_grad():
-                metrics = experiment.metrics(model, digits.test)
-    finally:
-        torch.set_num_threads(threads)
+    with _one_thread(), seeded(experiment.seed):
+        started = time.perf_counter()
+        model = experiment.build(images.train.shape).to(images.train.images.device)
+        if weights is not None:
+            experiment.take_over(model, weights)
+        history = _run(experiment, model, images.train, on_epoch)
+        seconds = time.perf_counter() - started
+        with torch.no_grad():
+            metrics = experiment.metrics(model, images.test)
     if not all(math.isfinite(value) for value in metrics.values()):
         raise NonFiniteLossError(
             f"after the last step the test metrics are {metrics}; the likely cause is a learning rate of "
             f"{experiment.learning_rate:g} that is too large (lower it)"
         )
-    record = {
-        "name": experiment.name,
-        "config": experiment.config(),
-        "metrics": metrics,
-        "history": history,
-        "versions": versions(),
-        "seconds": round(seconds, 2),
-        "device": str(device),
-    }
-    return model, record
+    return Outcome(model, metrics, history, seconds)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread, which takes numbers below 1e-38, that a processor handles slowly, for 0.
+
+    Adam's averages get there after some 800 steps without a gradient, as at pixels that are always black. Weights do
+    not: they are the same bit for bit, up to a third sooner.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
 
 
 def _run(
-    experiment: Experiment, model: nn.Module, train: Digits, on_epoch: Callable[[int], object]
+    experiment: Experiment, model: nn.Module, train: Images, on_epoch: Callable[[int], object]
 ) -> dict[str, list[float]]:
-    """The history: the mean training loss of each epoch, and what the experiment watches after it."""
     history: dict[str, list[float]] = {}
     losses: list[Tensor] = []
     steps = fit(
@@ -292,20 +275,20 @@ def _run(
 
 
 def _plain(value: Any) -> Any:
-    """A field of a configuration as a JSON value: functions and classes by name, partials with their arguments."""
+    """A field of a configuration as a JSON value: functions and classes by short name, partials with arguments."""
     if isinstance(value, Experiment):
         return value.config()
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     if isinstance(value, partial):
-        keywords = {k: _plain(v) for k, v in value.keywords.items()}
-        return {_named(value.func): [[_plain(v) for v in value.args], keywords]}
-    if callable(value):
-        return {_named(value): [[], {}]}
-    return value
+        return {_named(value.func): [_plain(value.args), {k: _plain(v) for k, v in value.keywords.items()}]}
+    return _named(value) if callable(value) else value
 
 
 def _named(function: Callable[..., Any]) -> str:
     if "<" in function.__qualname__:
-        raise ValueError(f"{function.__qualname__} has no name of its own; define it in a module or use partial")
-    return f"{function.__module__}.{function.__qualname__}"
+        raise ValueError(
+            f"{function.__qualname__} has no name of its own, so no place in a cache; define it by `def` at the top "
+            "of a module or of a cell, or use functools.partial of one that is"
+        )
+    return function.__qualname__

@@ -1,0 +1,83 @@
+r"""A measurement is made once, and again when the model or the code that the measure reaches has changed."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vaelib.study.cache import Entry, cache_folder, remembered
+from vaelib.study.classifier import Classifier, classifier_experiment
+from vaelib.study.experiment import VaeExperiment
+from vaelib.study.reach import code_digest, digest
+from vaelib.study.trained import fetch, images, images_digest, key, silently
+
+Cache = Path | str | None
+Measure = Callable[..., dict[str, Any]]
+
+
+def measured(
+    measure: Measure, experiment: VaeExperiment, *, cache: Cache = None, **others: VaeExperiment
+) -> dict[str, Any]:
+    """What `measure` says of a trained model, from the cache or computed; trains the model if it is not there.
+
+    `others` are further models, by the names under which the measure asks for them.
+    """
+
+    def compute() -> dict[str, Any]:
+        split = images(experiment.profile)
+        known: dict[str, Any] = {
+            "experiment": experiment,
+            "train": split.train.only(experiment.digit),
+            "test": split.test.only(experiment.digit),
+        }
+        known |= {name: fetch(other, cache=cache, report=silently).vae for name, other in others.items()}
+        if "classifier" in _needs(measure):
+            known["classifier"] = classifier(experiment.profile, cache=cache)
+        vae = fetch(experiment, cache=cache, report=silently).vae
+        return {"name": experiment.name, "value": measure(vae, **{name: known[name] for name in _needs(measure)})}
+
+    return _remembered(measurement_key(measure, experiment, **others), compute, cache)
+
+
+def measurement_key(measure: Measure, experiment: VaeExperiment, **others: VaeExperiment) -> str:
+    """Hash of what a measurement depends on: the models, the classifier if it judges, and the code."""
+    depends = {
+        "measure": measure.__name__,
+        "code": code_digest(measure),
+        "model": key(experiment),
+        "others": {name: key(other) for name, other in others.items()},
+    }
+    return digest(depends | _judge(measure, experiment.profile))
+
+
+def measured_data(measure: Measure, profile: str, *, cache: Cache = None) -> dict[str, Any]:
+    """What `measure(train=, test=, ...)` says of the images of a profile, without any VAE."""
+
+    def compute() -> dict[str, Any]:
+        split = images(profile)
+        judge = {"classifier": classifier(profile, cache=cache)} if "classifier" in _needs(measure) else {}
+        return {"name": profile, "value": measure(train=split.train, test=split.test, **judge)}
+
+    depends = {"measure": measure.__name__, "code": code_digest(measure), "data": images_digest(profile)}
+    return _remembered(digest(depends | _judge(measure, profile)), compute, cache)
+
+
+def classifier(profile: str, *, cache: Cache = None) -> Classifier:
+    """The fixed classifier of a profile, loaded or trained."""
+    model = fetch(classifier_experiment(profile), cache=cache, report=silently).model
+    assert isinstance(model, Classifier)
+    return model
+
+
+def _remembered(key: str, compute: Callable[[], dict[str, Any]], cache: Cache) -> dict[str, Any]:
+    value: dict[str, Any] = remembered(Entry(cache_folder(cache) / "measurements", key), compute)["value"]
+    return value
+
+
+def _judge(measure: Measure, profile: str) -> dict[str, str]:
+    return {"classifier": key(classifier_experiment(profile))} if "classifier" in _needs(measure) else {}
+
+
+def _needs(measure: Measure) -> list[str]:
+    """What a measure asks for by name, beside the VAE."""
+    return [name for name in inspect.signature(measure).parameters if name != "vae"]
