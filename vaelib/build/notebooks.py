@@ -179,10 +179,8 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     partial = target.with_name(f".{target.name}")  # hidden, so that Jupyter Book never takes it for a page
     with TemporaryDirectory() as folder, patch.dict(os.environ, _settings(Path(folder))):
-        # The kernel is spoken to through files rather than ports: it needs no network, not even the machine's own. It
-        # is that of this Python, which is found where there are no folders of kernels.
+        # The kernel is spoken to through files rather than ports: it needs no network, not even the machine's own.
         config = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
-        config.KernelSpecManager.kernel_dirs = []
         options = {"kernel_name": KERNEL, "cwd": str(target.parent), "execution_timeout": timeout}
         try:
             nbformat.write(notebook, partial)
@@ -200,12 +198,14 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
 
 
 def _settings(folder: Path) -> dict[str, str]:
-    """The environment of a kernel: none of the user's settings of IPython and matplotlib, absolute folders of ours."""
+    """The environment of a kernel: no settings nor kernels of the user's, absolute folders of ours."""
     data = {"VAELIB_DATA": str(Path(named).expanduser().resolve())} if (named := os.environ.get("VAELIB_DATA")) else {}
     return data | {
         NOTES: str(folder / NOTES),
         "IPYTHONDIR": str(folder / "ipython"),
         "PYTHONSTARTUP": "",
+        "JUPYTER_PATH": "",
+        "JUPYTER_DATA_DIR": str(folder / "jupyter"),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "MATPLOTLIBRC": f"{matplotlib.get_data_path()}/matplotlibrc",
         "VAELIB_CACHE": str(cache_folder()),

@@ -100,7 +100,8 @@ def attribute(notebook: NotebookNode, notes: Path, parameters: dict[str, Any]) -
     """Say in the metadata of each cell that makes a figure which models it is made from, and how it was run.
 
     The models are those that the cell names as `made_from`, else those that it looked up itself. They are grouped by
-    profile and name, with their seeds as a text such as 0-2; `notes` is the file of the run's lookups. Raises `ProvenanceError` as :func:`made_from` does.
+    profile and name, with their seeds as a text such as 0-2; `notes` is the file of the run's lookups. Raises
+    `ProvenanceError` as :func:`made_from` does.
     """
     lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
     lookups = [Lookup(*json.loads(line)) for line in dict.fromkeys(lines)]
