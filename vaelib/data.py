@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vaelib.errors import MendableError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 LEVELS = 256
 #: Standard deviation of the uniform noise that :func:`dequantise` adds: the width of one grey level over sqrt(12).
@@ -172,8 +176,8 @@ def _own(source: Source, device: torch.device) -> Dataset:
 def _arrays(source: Source) -> tuple[Mapping[str, np.ndarray], str]:
     """What a source holds, `images` and perhaps `labels`, `test_images`, `test_labels`; and a name for it."""
     if isinstance(source, Tensor):
-        source = source.detach().cpu()
-        return {"images": (source.float() if source.is_floating_point() else source).numpy()}, "the tensor"
+        exact = source.float() if source.is_floating_point() else source  # numpy has no bfloat16
+        return {"images": exact.detach().cpu().numpy()}, "the tensor"
     if isinstance(source, np.ndarray):
         return {"images": source}, "the array"
     if not isinstance(source, str | Path):
@@ -184,35 +188,26 @@ def _arrays(source: Source) -> tuple[Mapping[str, np.ndarray], str]:
     if path.suffix == ".npz":
         return _npz(path), path.name
     if isinstance(source, str) and not path.exists():
-        raise ValueError(
-            f"unknown profile {source!r}; choose one of {', '.join(PROFILES)}, or the path of an .npz file or a folder"
-        )
+        raise ValueError(f"unknown profile {source!r}; choose one of {', '.join(PROFILES)}, or a path that exists")
     raise DataError(
-        f"{path} is neither an .npz file nor a folder of pictures; np.savez(file, images=images) writes one"
+        f"{path} is neither a folder of pictures nor an .npz file; np.savez(file, images=images) writes one"
     )
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
+    mend = f"np.savez({path.name!r}, images=images) writes it"
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; np.savez({path.name!r}, images=images) writes it") from error
-    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); write it again: np.savez({path.name!r}, images=images)"
-        ) from error
+    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} cannot be read ({error}); {mend}") from error
     if "images" not in arrays:
-        raise DataError(
-            f"{path} holds {sorted(arrays)} and no `images`; np.savez({path.name!r}, images=images) names them"
-        )
+        raise DataError(f"{path} holds {sorted(arrays)} and no `images`; {mend}")
     return arrays
 
 
 def _pictures(folder: Path) -> dict[str, np.ndarray]:
     """The pictures of a folder, grey if all of them are, and labels if they lie in subfolders."""
-    from PIL import Image
-
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in PICTURES and not f.name.startswith("."))
     if not files:
         raise DataError(f"{folder} and its subfolders hold no picture ({', '.join(PICTURES)})")
@@ -220,15 +215,7 @@ def _pictures(folder: Path) -> dict[str, np.ndarray]:
         raise DataError(
             f"{folder} has pictures in subfolders and beside them; move all of them into subfolders, or none"
         )
-    pictures = []
-    for file in files:
-        try:
-            with Image.open(file) as opened:
-                if opened.mode.startswith(("I", "F")):
-                    raise DataError(f"{file} has more than 256 levels (mode {opened.mode}); save it with 8 bits")
-                pictures.append(opened.convert("L" if opened.mode in ("1", "L", "LA") else "RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"{file} is no picture that can be read ({error}); remove or replace it") from error
+    pictures = [_picture(file) for file in files]
     size, _ = Counter(picture.size for picture in pictures).most_common(1)[0]
     for file, picture in zip(files, pictures, strict=True):
         if picture.size != size:
@@ -240,29 +227,45 @@ def _pictures(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _picture(file: Path) -> "Image.Image":
+    """Grey or RGB, 8 bits; what is transparent is shown as it would be without."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as picture:
+            if picture.mode.startswith(("I", "F")):
+                raise DataError(f"{file} has more than 256 levels (mode {picture.mode}); save it with 8 bits")
+            return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{file} is no picture that can be read ({error}); remove or replace it") from error
+
+
 def _images(arrays: Mapping[str, np.ndarray], prefix: str, name: str, *, least: int, device: torch.device) -> Images:
     """The images that `prefix` names, flat, in [0, 1], with their labels; at least so many."""
-    values, where = arrays[f"{prefix}images"], f"{prefix}images of {name}"
+    values, labels, where = arrays[f"{prefix}images"], arrays.get(f"{prefix}labels"), f"{prefix}images of {name}"
     if values.ndim == 4 and values.shape[-1] in (1, 3):
         values = np.moveaxis(values, -1, 1)
     if not (values.ndim == 3 or (values.ndim == 4 and values.shape[1] in (1, 3))):
-        raise DataError(
-            f"{where} have the shape {values.shape}; expected [N, H, W], [N, H, W, 3] or [N, 3, H, W]; if they are "
-            "flat: images.reshape(len(images), H, W)"
-        )
+        expected = "[N, H, W], [N, H, W, 3] or [N, 3, H, W]; if they are flat: images.reshape(len(images), H, W)"
+        raise DataError(f"{where} have the shape {values.shape}; expected {expected}")
     if len(values) < least or values.size == 0:
         raise DataError(f"{where} have the shape {values.shape}; expected at least {least} images that are not empty")
     pixels = torch.from_numpy(_unit(values, where)).flatten(1).to(device)
-    shape = tuple(values.shape[1:] if values.shape[1] == 3 or values.ndim == 3 else values.shape[2:])
-    labels = arrays.get(f"{prefix}labels")
+    shape = values.shape[2:] if values.shape[1] == 1 and values.ndim == 4 else values.shape[1:]
     if labels is None:
         return Images(pixels, None, shape)
     if labels.shape != (len(values),) or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(
-            f"{prefix}labels of {name} are {labels.dtype} of shape {labels.shape}; expected {len(values)} integers, "
-            "one for each image; np.unique(labels, return_inverse=True)[1] makes them of names"
-        )
+        found = f"{labels.dtype} of shape {labels.shape}, expected {len(values)} integers"
+        raise DataError(f"{prefix}labels of {name} are {found}; np.unique(labels, return_inverse=True)[1] makes them")
     return Images(pixels, torch.from_numpy(labels.astype(np.int64)).to(device), shape)
+
+
+#: Ranges of pixels, and what takes them to [0, 1].
+MENDS = (
+    (0, LEVELS - 1, "images / 255"),
+    (-1, 1, "(images + 1) / 2"),
+    (-np.inf, np.inf, "(images - images.min()) / np.ptp(images)"),
+)
 
 
 def _unit(values: np.ndarray, where: str) -> np.ndarray:
@@ -270,23 +273,15 @@ def _unit(values: np.ndarray, where: str) -> np.ndarray:
     if values.dtype == np.uint8:
         return values.astype(np.float32) / np.float32(LEVELS - 1)
     if not np.issubdtype(values.dtype, np.floating):
-        raise DataError(
-            f"{where} are {values.dtype}; expected levels as uint8, or floats in [0, 1]; if they run from 0 to 255: "
-            "images.astype(np.uint8)"
-        )
+        raise DataError(f"{where} are {values.dtype}, neither levels nor floats; levels are images.astype(np.uint8)")
     finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if not finite.all():
         raise DataError(f"{where} hold values that are not finite, first in image {int(finite.argmin())}; leave it out")
     low, high = values.min(), values.max()
-    if low >= 0 and high <= 1:
-        return values.astype(np.float32)
-    if low >= 0 and high < LEVELS:
-        mend = "images / 255"
-    elif low >= -1 and high <= 1:
-        mend = "(images + 1) / 2"
-    else:
-        mend = "(images - images.min()) / (images.max() - images.min())"
-    raise DataError(f"{where} are floats from {low:g} to {high:g}; expected [0, 1]; to mend it: {mend}")
+    if low < 0 or high > 1:
+        mend = next(line for least, most, line in MENDS if least <= low and high <= most)
+        raise DataError(f"{where} are floats from {low:g} to {high:g}; expected [0, 1]; to mend it: {mend}")
+    return values.astype(np.float32)
 
 
 def _split(images: Images) -> tuple[Images, Images]:
@@ -294,12 +289,10 @@ def _split(images: Images) -> tuple[Images, Images]:
     from sklearn.model_selection import train_test_split
 
     tests = max(1, round(TEST_SHARE * len(images)))
-    counts = torch.zeros(1) if images.labels is None else images.labels.unique(return_counts=True)[1]
-    by_label = counts.min() >= 2 and len(counts) <= min(tests, len(images) - tests)
-    train, test = train_test_split(
-        torch.arange(len(images)),
-        test_size=tests,
-        stratify=images.labels.cpu() if by_label and images.labels is not None else None,
-        random_state=SPLIT_SEED,
-    )
+    labels = None if images.labels is None else images.labels.cpu()
+    if labels is not None:
+        counts = labels.unique(return_counts=True)[1]
+        labels = labels if counts.min() >= 2 and len(counts) <= min(tests, len(images) - tests) else None
+    rows = torch.arange(len(images))
+    train, test = train_test_split(rows, test_size=tests, stratify=labels, random_state=SPLIT_SEED)
     return images[train], images[test]

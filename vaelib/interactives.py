@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,12 +17,10 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.stats import chi2
 from torch import Tensor, nn
 
+from vaelib.data import Images
 from vaelib.plots.images import PRIOR_MASS, Shape, image_shape, label_colours, prior_radii
 from vaelib.sampling import reconstructions, sampled_codes
 from vaelib.vae import VAE
-
-if TYPE_CHECKING:
-    from vaelib.data import Images
 
 #: Largest integer of a packed matrix.
 LARGEST = 2047
@@ -117,7 +115,7 @@ def pack_decoder(vae: VAE, z: Tensor) -> tuple[PackedDecoder, Tensor]:
 
 
 @torch.no_grad()
-def latent_explorer(models: Mapping[str, VAE], data: "Images", *, codes: int = 600) -> Interactive:
+def latent_explorer(models: Mapping[str, VAE], data: Images, *, codes: int = 600) -> Interactive:
     """The plane of codes of each model with d = 2: point at a code, and its mean image is decoded in the page.
 
     Shows codes of the first images, one draw of q(z|x) each, from torch's global generator. Grey images only.
@@ -146,7 +144,7 @@ class Setting(NamedTuple):
 
 
 @torch.no_grad()
-def variance_dial(settings: Sequence[Setting], data: "Images", *, codes: int = 400, samples: int = 10) -> Interactive:
+def variance_dial(settings: Sequence[Setting], data: Images, *, codes: int = 400, samples: int = 10) -> Interactive:
     r"""From an autoencoder to collapse: codes, reconstructions, samples and variance budget of each setting.
 
     Codes are drawn from q(z|x) (an autoencoder's are :math:`\mu_z(x)`) and shown on the plane of their first two
@@ -212,9 +210,9 @@ def levels(images: Tensor) -> str:
     return _base64((images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
 
 
-def _common(data: "Images", codes: int) -> dict[str, Any]:
+def _common(data: Images, codes: int) -> dict[str, Any]:
     """Of any plane: height and width of the images, labels of the first and their colours, circles of the prior."""
-    shape = _height_and_width(data.images, getattr(data, "shape", None))
+    shape = _height_and_width(data.images, data.shape)
     labels = [] if data.labels is None else data.labels[:codes].tolist()
     colours = {str(label): colour for label, colour in label_colours(data.labels).items()}
     radii = [round(radius, 4) for radius in prior_radii()]

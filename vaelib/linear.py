@@ -9,12 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import (
-    Independent,
-    LowRankMultivariateNormal,
-    MultivariateNormal,
-    kl_divergence,
-)
+from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, kl_divergence
 
 from vaelib.errors import positive_std
 from vaelib.networks import diagonal_normal

@@ -2,8 +2,8 @@ r"""What public implementations minimise, each a few lines; the theory is in `va
 
 Each recipe takes images x and decoder means x_hat, both `[B, m]`, and the closed-form KL of each latent dimension,
 `kl` `[B, d]` in nats, and returns the scalar that its program minimises. A docstring names the program and place (the
-commits are in `vaelib/audit.toml`) and the bound behind it. There :math:`\bar L(\sigma^2, \beta)` is the mean over the
-batch of :math:`\ln p(x|z) - \beta\, KL` (equation 5.4) with the Gaussian N(x_hat, sigma^2 I),
+commits are in `vaelib/study/audit.toml`) and the bound behind it. There :math:`\bar L(\sigma^2, \beta)` is the mean
+over the batch of :math:`\ln p(x|z) - \beta\, KL` (equation 5.4) with the Gaussian N(x_hat, sigma^2 I),
 :math:`\bar L_B(\beta)` the same with cross-entropy for the logarithm, and :math:`\bar L(\sigma^2) = \bar L(\sigma^2,
 1)` the ELBO. The rule behind all of them: :math:`c \cdot SSE + w\, KL` per image is
 :math:`w (-L(\sigma^2) - \frac{m}{2} \ln 2\pi\sigma^2)` with :math:`\sigma^2 = w / (2c)`.

@@ -8,17 +8,8 @@ import warnings
 
 import torch
 import zuko
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
-from torch.distributions import (
-    Categorical,
-    Distribution,
-    Independent,
-    MixtureSameFamily,
-    MultivariateNormal,
-    Normal,
-)
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from vaelib.networks import diagonal_normal
 
@@ -86,6 +77,9 @@ class FittedMixture(nn.Module):
 
 def fit_mixture(codes: Tensor, *, components: int, seed: int) -> FittedMixture:
     """The maximum likelihood mixture of `components` Normals for codes `[N, d]`, by scikit-learn's EM algorithm."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
     mixture = GaussianMixture(components, covariance_type="full", random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # an early stop is a density as well

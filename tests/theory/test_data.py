@@ -1,5 +1,6 @@
 r"""Images: what is read of one's own, what is refused and how it is mended; the noise between levels."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -197,10 +198,10 @@ def with_nan():
 UNSUITABLE = {
     "floats to 255": (levels(10, *GREY).astype(float), r"floats from 0 to 255; expected \[0, 1\]; .*: images / 255"),
     "floats from -1": (levels(10, *GREY) / 127.5 - 1, r"floats from -1 to 1; .*: \(images \+ 1\) / 2"),
-    "floats beyond": (levels(10, *GREY) * 10.0 - 5, r"floats from -5 to .*images.min\(\)"),
+    "floats beyond": (levels(10, *GREY) * 10.0 - 5, r"floats from -5 to .*np.ptp\(images\)"),
     "not a number": (with_nan(), "not finite, first in image 3"),
-    "integers": (levels(10, *GREY).astype(int), r"are int64; .* images.astype\(np.uint8\)"),
-    "objects": (np.full((10, *GREY), None), "are object; expected levels as uint8"),
+    "integers": (levels(10, *GREY).astype(int), r"are int64, neither .* images.astype\(np.uint8\)"),
+    "objects": (np.full((10, *GREY), None), "are object, neither levels nor floats"),
     "flat": (levels(10, 35), r"shape \(10, 35\); expected \[N, H, W\].*images.reshape\(len\(images\), H, W\)"),
     "four channels": (levels(10, 5, 7, 4), r"shape \(10, 5, 7, 4\); expected"),
     "five dimensions": (levels(10, 5, 7, 3, 2), r"shape \(10, 5, 7, 3, 2\); expected"),
@@ -223,15 +224,15 @@ def test_the_line_that_mends_them_mends_them(name):
     images, _ = UNSUITABLE[name]
     with pytest.raises(DataError) as caught:
         load(images)
-    mend = str(caught.value).rpartition(": ")[2]
+    mend = re.search(r"images\.astype.*|\(?images [^;]*$|images\.reshape.*", str(caught.value))[0]
     assert len(load(eval(mend, {"images": images, "np": np, "H": 5, "W": 7})).train) == 8
 
 
 @over(
     ("labels", "message"),
     [
-        (np.arange(9), r"labels of own.npz are int64 of shape \(9,\); expected 10 integers"),
-        (np.zeros((10, 2), int), r"shape \(10, 2\); expected 10 integers"),
+        (np.arange(9), r"labels of own.npz are int64 of shape \(9,\), expected 10 integers"),
+        (np.zeros((10, 2), int), r"shape \(10, 2\), expected 10 integers"),
         (np.array(["cat", "dog"] * 5), r"labels of own.npz are <U3 .* np.unique"),
         (np.zeros(10), "labels of own.npz are float64"),
     ],
@@ -250,7 +251,9 @@ def test_test_images_have_the_shape_of_the_others(tmp_path):
 
 def test_a_missing_a_damaged_and_a_nameless_file_are_named(tmp_path):
     file = tmp_path / "own.npz"
-    with pytest.raises(DataError, match=r"own.npz does not exist; np.savez\('own.npz', images=images\)"):
+    with pytest.raises(
+        DataError, match=r"own.npz cannot be read .*No such file.*; np.savez\('own.npz', images=images\)"
+    ):
         load(file)
     np.savez(file, images=levels(10, *GREY))
     whole = file.read_bytes()
@@ -278,7 +281,7 @@ def flipped(content, position):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "own.csv").write_text("1,2")
-    with pytest.raises(DataError, match=r"own.csv is neither an .npz file nor a folder"):
+    with pytest.raises(DataError, match=r"own.csv is neither a folder of pictures nor an .npz"):
         load(tmp_path / "own.csv")
 
 
@@ -328,6 +331,6 @@ def test_a_folder_without_pictures_is_named(tmp_path):
 
 
 def test_importing_the_library_loads_no_dataset_and_no_plots():
-    code = "import sys, vaelib; print(*{'mlxtend', 'torchvision', 'matplotlib', 'PIL', 'pandas'} & sys.modules.keys())"
+    code = "import sys, vaelib; print(*{'mlxtend', 'torchvision', 'matplotlib', 'PIL'} & sys.modules.keys())"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == ""

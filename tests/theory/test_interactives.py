@@ -2,13 +2,12 @@ import base64
 import json
 import math
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from vaelib.data import Digits
+from vaelib.data import Images
 from vaelib.interactives import (
     LARGEST,
     MEAN_ERROR,
@@ -24,22 +23,22 @@ from vaelib.interactives import (
 from vaelib.likelihoods.gaussian import FixedGaussian, PixelwiseGaussian
 from vaelib.sampling import quantile_images
 from vaelib.seeding import seeded
-from vaelib.study.experiment import VaeExperiment
+from vaelib.vae import mlp_vae
 
 
 def _vae(latent_dim=2, head=PixelwiseGaussian):
     with seeded(3):
-        return VaeExperiment(name="untrained", purpose="a test", epochs=1, latent_dim=latent_dim, head=head).build()
+        return mlp_vae(shape=(28, 28), latent_dim=latent_dim, head=head)
 
 
-def _fixed(*, features, pixels):
-    return FixedGaussian(features=features, pixels=pixels, sigma=1.0)
+def _fixed(*, features, shape):
+    return FixedGaussian(features=features, shape=shape, sigma=1.0)
 
 
 @pytest.fixture
 def digits():
     with seeded(1):
-        return Digits(torch.rand(60, 784), torch.arange(60) % 10)
+        return Images(torch.rand(60, 784), torch.arange(60) % 10, (28, 28))
 
 
 def test_a_packed_matrix_is_off_by_half_a_step_at_most():
@@ -88,7 +87,7 @@ def test_the_explorer_refuses_what_is_no_plane(digits):
 
 def test_the_page_is_told_the_shape_of_the_images_and_the_colours_of_their_labels(digits):
     for shape in ((14, 56), (1, 14, 56)):
-        data = SimpleNamespace(images=digits.images, labels=torch.arange(60) + 100, shape=shape)
+        data = Images(images=digits.images, labels=torch.arange(60) + 100, shape=shape)
         shown = latent_explorer({"one": _vae()}, data, codes=7).data
         assert shown["shape"] == [14, 56]
         assert shown["labels"] == list(range(100, 107))
@@ -98,14 +97,14 @@ def test_the_page_is_told_the_shape_of_the_images_and_the_colours_of_their_label
 
 
 def test_images_in_colour_are_refused():
-    data = SimpleNamespace(images=torch.rand(6, 3 * 16 * 16), labels=None, shape=(3, 16, 16))
+    data = Images(images=torch.rand(6, 3 * 16 * 16), labels=None, shape=(3, 16, 16))
     for make in (latent_explorer, variance_dial):
         with pytest.raises(ValueError, match=r"not images in colour, \(3, 16, 16\)"):
             make({}, data)
 
 
 def test_images_without_labels_are_their_own_examples(digits):
-    data = SimpleNamespace(images=digits.images, labels=None, shape=(28, 28))
+    data = Images(images=digits.images, labels=None, shape=(28, 28))
     dial = variance_dial([Setting(1.0, _vae(5, _fixed))], data, codes=30).data
     assert dial["examples"] == levels(digits.images[:10])
     assert dial["labels"] == [] and dial["colours"] == {}
@@ -148,7 +147,7 @@ def test_codes_that_follow_the_prior_lie_in_its_ball_and_others_do_not(digits):
         for part, value in ((vae.encoder.mu, 0.0), (vae.encoder.sigma, math.log(math.e - 1))):  # q(z|x) = N(0, I)
             part.weight.zero_()
             part.bias.fill_(value)
-    many = Digits(digits.images.repeat(50, 1), digits.labels.repeat(50))
+    many = Images(digits.images.repeat(50, 1), digits.labels.repeat(50), (28, 28))
     with seeded(0):
         (prior,) = variance_dial([Setting(1.0, vae)], many).data["settings"]
     assert prior["inside"] == pytest.approx(0.99, abs=0.01)

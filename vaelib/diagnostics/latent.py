@@ -14,6 +14,26 @@ from vaelib.vae import VAE
 
 #: Codes that are held against all images at once.
 CODES = 500
+#: Variance of its mean code from which on a dimension is active.
+ACTIVE_VARIANCE = 1e-2
+
+
+@torch.no_grad()
+def code_means(vae: VAE, x: Tensor) -> Tensor:
+    r""":math:`\mu_z(x)`, `[B, d]`."""
+    return vae.posterior(x).mean
+
+
+def active_units(mu_z: Tensor) -> int:
+    r"""Number of dimensions of `[N, d]` with :math:`\mathrm{Var}_x\,E_q[z_i] > 10^{-2}` (Burda et al. 2016)."""
+    return int((mu_z.var(dim=0) > ACTIVE_VARIANCE).sum())
+
+
+@torch.no_grad()
+def aggregate_variance(vae: VAE, x: Tensor) -> Tensor:
+    r"""Variance of the aggregate posterior q(z), `[d]`: :math:`\mathrm{Var}_x\,\mu_z + E_x\,\sigma_z^2`."""
+    qz_x = vae.posterior(x)
+    return qz_x.mean.var(dim=0, correction=0) + qz_x.variance.mean(dim=0)
 
 
 @torch.no_grad()
@@ -110,24 +130,3 @@ def _log_prob_of_all(z: Tensor, mu_z: Tensor, sigma_z: Tensor) -> Tensor:
     precision = sigma_z.pow(-2)
     constant = (mu_z.square() * precision - precision.log() + math.log(2 * math.pi)).sum(dim=1)  # [N]
     return z @ (mu_z * precision).T - (z.square() @ precision.T + constant) / 2
-
-
-ACTIVE_VARIANCE = 1e-2
-
-
-@torch.no_grad()
-def code_means(vae: VAE, x: Tensor) -> Tensor:
-    r""":math:`\mu_z(x)`, `[B, d]`."""
-    return vae.posterior(x).mean
-
-
-def active_units(mu_z: Tensor) -> int:
-    r"""Number of dimensions of `[N, d]` with :math:`\mathrm{Var}_x\,E_q[z_i] > 10^{-2}` (Burda et al. 2016)."""
-    return int((mu_z.var(dim=0) > ACTIVE_VARIANCE).sum())
-
-
-@torch.no_grad()
-def aggregate_variance(vae: VAE, x: Tensor) -> Tensor:
-    r"""Variance of the aggregate posterior q(z), `[d]`: :math:`\mathrm{Var}_x\,\mu_z + E_x\,\sigma_z^2`."""
-    qz_x = vae.posterior(x)
-    return qz_x.mean.var(dim=0, correction=0) + qz_x.variance.mean(dim=0)

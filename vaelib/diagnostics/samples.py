@@ -4,9 +4,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import gen_batches
 from torch import Tensor
 
 #: Images that are worked on at once: what they need stays in the processor's cache.
@@ -68,6 +65,9 @@ def precision_recall(data: np.ndarray, samples: np.ndarray, *, neighbours: int =
 
     Features `[N, k]` and `[M, k]`; the two sets should be of one size, since balls shrink with it.
     """
+    from sklearn.metrics.pairwise import euclidean_distances
+    from sklearn.utils import gen_batches
+
     radii_data, radii_samples = (_radii(points, neighbours) for points in (data, samples))
     precise, recalled = [], np.zeros(len(data), dtype=bool)
     for rows in gen_batches(len(samples), CHUNK):
@@ -79,5 +79,7 @@ def precision_recall(data: np.ndarray, samples: np.ndarray, *, neighbours: int =
 
 def _radii(points: np.ndarray, neighbours: int) -> np.ndarray:
     """Squared distance of each row to its k-th nearest neighbour."""
+    from sklearn.neighbors import NearestNeighbors
+
     nearest = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(points)
     return np.square(nearest.kneighbors()[0][:, -1])

@@ -1,31 +1,26 @@
-r"""Decoder heads: each turns the decoder's features into a distribution p(x|z) with the pixels as its event."""
+r"""Decoder heads: each turns the decoder's features into a distribution p(x|z) with the image as its event.
+
+A head is made from `features`, their number, and `shape`, that of an image; what else it takes comes by keyword.
+"""
 
 from vaelib.likelihoods.autoregressive import NeighbourhoodHead, NeighbourhoodPixels
 from vaelib.likelihoods.bernoulli import BernoulliPixels, ContinuousBernoulliPixels
 from vaelib.likelihoods.correlated import LowRankGaussian, StructuredGaussian, StructuredNormal
-from vaelib.likelihoods.discretised import DiscretisedLogistic, DiscretisedNormal, DiscretisedPixels
+from vaelib.likelihoods.discretised import DiscretisedLogistic, DiscretisedNormal, DiscretisedPixels, quantise
 from vaelib.likelihoods.gaussian import (
     CalibratedGaussian,
     FixedGaussian,
     PixelwiseGaussian,
     SharedGaussian,
     ToleranceGaussian,
+    independent_pixels,
 )
 
+# fmt: off
 __all__ = [
-    "BernoulliPixels",
-    "CalibratedGaussian",
-    "ContinuousBernoulliPixels",
-    "DiscretisedLogistic",
-    "DiscretisedNormal",
-    "DiscretisedPixels",
-    "FixedGaussian",
-    "LowRankGaussian",
-    "NeighbourhoodHead",
-    "NeighbourhoodPixels",
-    "PixelwiseGaussian",
-    "SharedGaussian",
-    "StructuredGaussian",
-    "StructuredNormal",
-    "ToleranceGaussian",
+    "BernoulliPixels", "CalibratedGaussian", "ContinuousBernoulliPixels", "DiscretisedLogistic",
+    "DiscretisedNormal", "DiscretisedPixels", "FixedGaussian", "LowRankGaussian", "NeighbourhoodHead",
+    "NeighbourhoodPixels", "PixelwiseGaussian", "SharedGaussian", "StructuredGaussian", "StructuredNormal",
+    "ToleranceGaussian", "independent_pixels", "quantise",
 ]
+# fmt: on

@@ -145,7 +145,7 @@ def _imports(tree: ast.AST) -> dict[str, Place | str]:
             names |= {a.asname or PACKAGE: a.name if a.asname else PACKAGE for a in node.names if _is_ours(a.name)}
         elif isinstance(node, ast.ImportFrom) and _is_ours(str(node.module)):
             for alias in node.names:
-                names[alias.asname or alias.name] = _attribute(str(node.module), alias.name)
+                names[alias.asname or alias.name] = Place(str(node.module), alias.name)
     return names
 
 
@@ -169,14 +169,15 @@ def _read(tree: ast.AST, names: Names) -> Iterator[Place]:
         if isinstance(node, ast.Name | ast.Attribute):
             target: Place | str | None = None
             for part in _dotted(node):
-                if target is None:
-                    target = names.get(part) if part in free else None
+                if target is None and part in free:
+                    target = names.get(part)
+                    target = _attribute(*target) if isinstance(target, Place) else target
                 elif isinstance(target, str):
                     target = _attribute(target, part)
                 if target is None:
                     break
             if isinstance(target, Place):
-                yield _attribute(*target)  # type: ignore[misc]
+                yield target
 
 
 def _dotted(node: ast.expr) -> list[str]:

@@ -1,4 +1,4 @@
-r"""The source's claims as hypotheses: a metric, a threshold, several seeds, one verdict.
+r"""From measured claims to verdicts: several cases, several seeds, one word and its condition.
 
 How to read a verdict: each claim is tested in one or more *cases*, the choices that the source leaves open. A case
 passes if every criterion is met under every seed, fails if under every seed some criterion is missed, and is mixed
@@ -8,7 +8,7 @@ A model that could not be trained is no evidence either way: a case that lacks i
 that lacks it under all of them is not judged.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import floor, isnan, log10, nan
@@ -19,10 +19,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from vaelib.study.experiment import VaeExperiment
-from vaelib.study.measurements import Panel, Reference, measured, panel, reference
-from vaelib.study.models import claim_seeds, find_vae
-from vaelib.study.trained import fetch
+from vaelib.study import claims
+from vaelib.study.claims.criteria import Claim, Criterion
+from vaelib.study.claims.quantities import Quantity, Run
+from vaelib.study.models import claim_seeds
 from vaelib.training import NonFiniteLossError
 
 #: In the place of others, where there are none; and of a claim that is not among theirs.
@@ -41,87 +41,13 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Run:
-    """One profile and one seed, and the measurements made under them."""
-
-    profile: str
-    seed: int
-    cache: Path | str | None = None
-
-    def panel(self, name: str) -> Panel:
-        """The measurements of a model of the catalogue."""
-        return panel(find_vae(name, self.profile, seed=self.seed), cache=self.cache)
-
-    def measured(self, measure: Callable[[VaeExperiment, Path | str | None], dict[str, float]], name: str) -> Any:
-        """One of the measurements of `vaelib.study.probes`, made on a model of the catalogue."""
-        return measured(measure, find_vae(name, self.profile, seed=self.seed), cache=self.cache)
-
-    def history(self, name: str) -> dict[str, list[float]]:
-        """What the training of a model recorded after each epoch."""
-        model = find_vae(name, self.profile, seed=self.seed)
-        return fetch(model, cache=self.cache, report=lambda line: None).record["history"]
-
-    @property
-    def reference(self) -> Reference:
-        """The yardsticks of the profile."""
-        return reference(self.profile, cache=self.cache)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Criterion:
-    """A number and the closed interval in which it must lie; infinite ends say 'at least' and 'at most'."""
-
-    metric: str
-    measure: Callable[[Run], float]
-    low: float = float("-inf")
-    high: float = float("inf")
-
-    def met(self, value: float) -> bool | None:
-        """Whether the value lies in the interval; None for nan, where there is no value."""
-        return None if isnan(value) else self.low <= value <= self.high
-
-    @property
-    def threshold(self) -> str:
-        """The interval in words."""
-        if self.high == float("inf"):
-            return f"at least {self.low:g}"
-        if self.low == float("-inf"):
-            return f"at most {self.high:g}"
-        return f"{self.low:g} to {self.high:g}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One reading of a claim: the condition under which it is tested and all criteria that it must meet."""
-
-    condition: str
-    criteria: tuple[Criterion, ...]
-    later: bool = False
-    """Added after a first run had been seen: exploratory, not judged."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A statement of the source in our words, and how it is tested."""
-
-    id: str
-    section: str
-    statement: str
-    cases: tuple[Case, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Finding:
     """One criterion measured: its value under each seed, nan and None where a model could not be trained."""
 
     condition: str
+    metric: str
     criterion: Criterion
     values: tuple[float, ...]
-
-    @property
-    def metric(self) -> str:
-        """What was measured."""
-        return self.criterion.metric
 
     @property
     def met(self) -> tuple[bool | None, ...]:
@@ -149,22 +75,34 @@ class Finding:
         return min(abs(self.mean - end) for end in (self.criterion.low, self.criterion.high)) < 2 * self.spread
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ClaimRecord:
     """A claim with its measurements and its verdict."""
 
-    id: str
-    section: str
-    statement: str
+    claim: Claim
     profile: str
     seeds: tuple[int, ...]
     findings: tuple[Finding, ...]
     verdict: Verdict
     condition: str
 
+    @property
+    def id(self) -> str:
+        """That of the claim."""
+        return self.claim.id
 
-#: For each case and each of its criteria, the value under each seed.
-Values = Sequence[Sequence[Sequence[float]]]
+    @property
+    def words(self) -> str:
+        """The verdict and its condition."""
+        return f"{self.verdict} ({self.condition})" if self.condition else str(self.verdict)
+
+
+def records(
+    profile: str, *, seed: int, ids: Sequence[str] | None = None, cache: Path | str | None = None
+) -> list[ClaimRecord]:
+    """The measured claims with these ids, by default all, over the seeds that start at `seed`."""
+    chosen = [claim for claim in claims.CLAIMS if ids is None or claim.id in ids]
+    return [evaluate(claim, profile, seeds=claim_seeds(profile, seed), cache=cache) for claim in chosen]
 
 
 def evaluate(claim: Claim, profile: str, *, seeds: Sequence[int], cache: Path | str | None = None) -> ClaimRecord:
@@ -173,47 +111,30 @@ def evaluate(claim: Claim, profile: str, *, seeds: Sequence[int], cache: Path | 
     Where a model cannot be trained, because its loss is not finite, the value is nan.
     """
     runs = [Run(profile, seed, cache) for seed in seeds]
-    values = [[[value(criterion, run) for run in runs] for criterion in case.criteria] for case in claim.cases]
+    values = [[_value(criterion.quantity, run) for run in runs] for *_, criterion in claim.criteria]
     return conclude(claim, profile, seeds=seeds, values=values)
+
+
+def _value(quantity: Quantity, run: Run) -> float:
+    try:
+        return quantity.value(run)
+    except NonFiniteLossError:
+        return nan
+
+
+def conclude(claim: Claim, profile: str, *, seeds: Sequence[int], values: Sequence[Sequence[float]]) -> ClaimRecord:
+    """The findings and the verdict that follow from the values of each criterion under each seed."""
+    findings = tuple(Finding(*named, tuple(under)) for named, under in zip(claim.criteria, values, strict=True))
+    outcomes = {
+        condition: [_all(met) for met in zip(*(f.met for f in findings if f.condition == condition), strict=True)]
+        for condition in claim.tested
+    }
+    return ClaimRecord(claim, profile, tuple(seeds), findings, *judge(outcomes))
 
 
 def _all(met: Sequence[bool | None]) -> bool | None:
     """Whether all are met: no if one is missed, unknown if one is unknown."""
     return False if False in met else None if None in met else True
-
-
-def value(criterion: Criterion, run: Run) -> float:
-    """What a criterion measures under one seed, nan where a model cannot be trained."""
-    try:
-        return criterion.measure(run)
-    except NonFiniteLossError:
-        return nan
-
-
-def conclude(claim: Claim, profile: str, *, seeds: Sequence[int], values: Values) -> ClaimRecord:
-    """The findings and the verdict that follow from measured values."""
-    findings: list[Finding] = []
-    outcomes: dict[str, tuple[bool | None, ...]] = {}
-    for case, measured_case in zip(claim.cases, values, strict=True):
-        condition = f"{case.condition} (exploratory)" if case.later else case.condition
-        found = [
-            Finding(condition=condition, criterion=criterion, values=tuple(under))
-            for criterion, under in zip(case.criteria, measured_case, strict=True)
-        ]
-        findings += found
-        if not case.later:
-            outcomes[case.condition] = tuple(_all(met) for met in zip(*(f.met for f in found), strict=True))
-    verdict, condition = judge(outcomes)
-    return ClaimRecord(
-        id=claim.id,
-        section=claim.section,
-        statement=claim.statement,
-        profile=profile,
-        seeds=tuple(seeds),
-        findings=tuple(findings),
-        verdict=verdict,
-        condition=condition,
-    )
 
 
 def judge(outcomes: Mapping[str, Sequence[bool | None]]) -> tuple[Verdict, str]:
@@ -226,10 +147,10 @@ def judge(outcomes: Mapping[str, Sequence[bool | None]]) -> tuple[Verdict, str]:
     lacking = [condition for condition in outcomes if condition not in (*passing, *failing, *mixed, *missing)]
     if len(passing) == len(outcomes):
         return Verdict.HOLDS, ""
-    counts = {"not in": failing, "seeds differ in": mixed, "not trained under some seeds in": lacking}
-    counts["not measured in"] = missing
-    others = [f"{words} {_number(cases, 'other case')}" for words, cases in counts.items() if cases]
     if passing:
+        counts = {"not in": failing, "seeds differ in": mixed, "not trained under some seeds in": lacking}
+        counts["not measured in"] = missing
+        others = [f"{words} {_number(cases, 'other case')}" for words, cases in counts.items() if cases]
         return Verdict.CONDITIONAL, "; ".join(passing + others)
     words = {"differs between seeds: ": mixed, "could not be trained under some seeds: ": lacking}
     if mixed or lacking:
@@ -239,59 +160,37 @@ def judge(outcomes: Mapping[str, Sequence[bool | None]]) -> tuple[Verdict, str]:
     return Verdict.UNMEASURED, ""
 
 
-def evaluate_all(
-    claims: Sequence[Claim], profile: str, *, seed: int, cache: Path | str | None = None
-) -> list[ClaimRecord]:
-    """The records of the claims over the seeds that start at `seed`."""
-    return [evaluate(claim, profile, seeds=claim_seeds(profile, seed), cache=cache) for claim in claims]
-
-
 def as_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[ClaimRecord]] = NONE) -> str:
     """One row per measured criterion: condition, metric, threshold, mean and standard deviation, seeds that met it.
 
-    `others` are claims measured elsewhere, by profile, see `vaelib.study.reference`; they stand in columns of their own.
+    `others` are claims measured elsewhere, by profile (`vaelib.study.reference`); they stand in columns of their own.
     """
+    where = [", this build" if others else "", *(f", {name}" for name in others)]
+    headers = ["claim", "condition", "what is measured", "threshold"]
+    headers += [f"{column}{place}" for place in where for column in ("mean ± sd", "seeds that meet it")]
     elsewhere = [{r.id: r.findings for r in other} for other in others.values()]
-    rows = [
-        (
-            r.id,
-            f.condition,
-            f.metric,
-            f.criterion.threshold,
-            *_measured(f),
-            *_in_order(number, [e.get(r.id) for e in elsewhere]),
-        )
-        for r in records
-        for number, f in enumerate(r.findings)
-    ]
-    columns = [(f"mean ± sd{where}", f"seeds that meet it{where}") for where in _where(others)]
-    headers = ("claim", "condition", "what is measured", "threshold", *(c for pair in columns for c in pair))
+    rows = []
+    for r in records:
+        columns = [r.findings, *(found.get(r.id, [None] * len(r.findings)) for found in elsewhere)]
+        for f, *same in zip(r.findings, *columns, strict=True):
+            rows.append([r.id, f.condition, f.metric, f.criterion.threshold, *(c for s in same for c in _measured(s))])
     return _origin(records, others) + table(rows, *headers)
 
 
 def verdicts_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[ClaimRecord]] = NONE) -> str:
     """One row per claim: what the source says, what this build finds, and what was found elsewhere."""
     elsewhere = [{r.id: str(r.verdict) for r in other} for other in others.values()]
-    rows = [
-        (
-            r.id,
-            r.section,
-            r.statement,
-            f"**{r.verdict}**{_in_brackets(r.condition)}",
-            *(verdicts.get(r.id, NOT_MEASURED) for verdicts in elsewhere),
-        )
-        for r in records
-    ]
+    rows = []
+    for r in records:
+        said = r.words.replace(r.verdict, f"**{r.verdict}**", 1)
+        rows.append([r.id, r.claim.section, r.claim.statement, said, *(e.get(r.id, NOT_MEASURED) for e in elsewhere)])
     headers = ("claim", "section", "the source says", "this build finds", *(f"profile {name}" for name in others))
     return _origin(records, others) + table(rows, *headers)
 
 
-def _in_order(number: int, found: Sequence[Sequence[Finding] | None]) -> list[str]:
-    """The cells of one criterion in the columns of the others."""
-    return [cell for findings in found for cell in (_measured(findings[number]) if findings else (NOT_MEASURED, ""))]
-
-
-def _measured(finding: Finding) -> tuple[str, str]:
+def _measured(finding: Finding | None) -> tuple[str, str]:
+    if finding is None:
+        return NOT_MEASURED, ""
     if not finding.known:
         return "could not be trained", ""
     met, lost = finding.met.count(True), len(finding.met) - len(finding.known)
@@ -305,11 +204,6 @@ def _rounded(value: float, spread: float) -> str:
     if not spread or places > 5:
         return f"{value:.3g} ± {spread:.1g}"
     return f"{value:,.{max(places, 0)}f} ± {spread:,.{max(places, 0)}f}"
-
-
-def _where(others: Mapping[str, Sequence[ClaimRecord]]) -> list[str]:
-    """What the columns of this build and of the others are told apart by; nothing where there are no others."""
-    return [", this build" if others else "", *(f", {name}" for name in others)]
 
 
 def _origin(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[ClaimRecord]]) -> str:
@@ -328,7 +222,3 @@ def table(rows: Sequence[Sequence[str]], *headers: str) -> str:
 
 def _number(things: Sequence[str], of: str) -> str:
     return f"{len(things)} {of}" if len(things) == 1 else f"{len(things)} {of}s"
-
-
-def _in_brackets(text: str) -> str:
-    return f" ({text})" if text else ""

@@ -1,0 +1,147 @@
+r"""What claims measure: formulas over measurements, so that all they need is known before anything is measured."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from operator import add, attrgetter, ge, gt, itemgetter, sub, truediv
+from pathlib import Path
+from typing import Any
+
+from vaelib.study import audit
+from vaelib.study.experiment import VaeExperiment
+from vaelib.study.measures import baselines, measured, measurement_key
+from vaelib.study.measures.baselines import score_data
+from vaelib.study.measures.measured import Measure, data_key
+from vaelib.study.models import find_vae
+from vaelib.study.reach import digest
+from vaelib.study.trained import fetch, key, silently
+
+
+@dataclass(frozen=True)
+class Run:
+    """One profile and one seed, under which claims are measured."""
+
+    profile: str
+    seed: int
+    cache: Path | str | None = None
+
+    def model(self, name: str) -> VaeExperiment:
+        """The model of the catalogue with that name."""
+        return find_vae(name, self.profile, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a quantity is read from: its name, the models behind it, the hash of all that it depends on, and itself.
+
+    `read` takes it from the cache or makes it, and raises `NonFiniteLossError` if a model cannot be trained.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    key: Callable[[Run], str]
+    read: Callable[[Run], Any]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number: its formula, all that it needs, and its value under a run."""
+
+    formula: str
+    needs: tuple[Need, ...]
+    value: Callable[[Run], float]
+
+    def __add__(self, other: "Quantity") -> "Quantity":
+        return _combined(f"({self.formula} + {other.formula})", add, self, other)
+
+    def __sub__(self, other: "Quantity") -> "Quantity":
+        return _combined(f"({self.formula} - {other.formula})", sub, self, other)
+
+    def __truediv__(self, other: "Quantity") -> "Quantity":
+        return _combined(f"({self.formula} / {other.formula})", truediv, self, other)
+
+    def __pow__(self, exponent: int) -> "Quantity":
+        return _combined(f"{self.formula}^{exponent}", lambda value: value**exponent, self)
+
+
+def of(measure: Measure, model: str, field: str, **others: str) -> Quantity:
+    """A field of a measurement of a model, and of others if the measure asks for them: `twin="sigma-0.1-d20"`."""
+
+    def beside(run: Run) -> dict[str, VaeExperiment]:
+        return {role: run.model(name) for role, name in others.items()}
+
+    need = Need(
+        f"{measure.__name__}({', '.join([model, *(f'{role}={name}' for role, name in others.items())])})",
+        (model, *others.values()),
+        key=lambda run: measurement_key(measure, run.model(model), **beside(run)),
+        read=lambda run: measured(measure, run.model(model), cache=run.cache, **beside(run)),
+    )
+    return _read(need, f".{field}", itemgetter(field))
+
+
+def history(model: str, field: str, *, part: int) -> Quantity:
+    """What training recorded after 1/`part` of its epochs, and after one at least."""
+
+    def read(run: Run) -> Any:
+        return fetch(run.model(model), cache=run.cache, report=silently).record["history"]
+
+    need = Need(f"history({model})", (model,), key=lambda run: key(run.model(model)), read=read)
+    return _read(need, f".{field}[1/{part}]", lambda found: found[field][max(1, len(found[field]) // part) - 1])
+
+
+def baseline(field: str, key: str = "") -> Quantity:
+    """What the data score without a model; where this is several numbers, that with the key."""
+    need = Need(
+        "baselines",
+        (),
+        lambda run: data_key(score_data, run.profile),
+        lambda run: baselines(run.profile, cache=run.cache),
+    )
+    value = attrgetter(field)
+    return _read(need, f".{field}[{key}]", lambda b: value(b)[key]) if key else _read(need, f".{field}", value)
+
+
+def audited(field: str) -> Quantity:
+    """What the audit of public programs counts."""
+    need = Need(
+        "audit",
+        (),
+        key=lambda run: digest(audit.TABLE.read_text(encoding="utf-8")),
+        read=lambda run: audit.tally(audit.load()),
+    )
+    return _read(need, f".{field}", attrgetter(field))
+
+
+def constant(value: float) -> Quantity:
+    """The same number under every run."""
+    return Quantity(f"{value:g}", (), lambda run: value)
+
+
+def largest(quantities: Sequence[Quantity]) -> Quantity:
+    """The largest of them."""
+    return _combined(f"max({_listed(quantities)})", max, *quantities)
+
+
+def least(quantities: Sequence[Quantity]) -> Quantity:
+    """The least of them."""
+    return _combined(f"min({_listed(quantities)})", min, *quantities)
+
+
+def rises(quantities: Sequence[Quantity], *, strictly: bool) -> Quantity:
+    """How often one of them is greater than the one before, or not less."""
+    above = gt if strictly else ge
+    name = "rises" if strictly else "stays"
+    return _combined(f"{name}({_listed(quantities)})", lambda *v: sum(above(b, a) for a, b in pairwise(v)), *quantities)
+
+
+def _read(need: Need, field: str, pick: Callable[[Any], float]) -> Quantity:
+    return Quantity(need.name + field, (need,), lambda run: pick(need.read(run)))
+
+
+def _combined(formula: str, function: Callable[..., float], *quantities: Quantity) -> Quantity:
+    needs = {need.name: need for need in chain.from_iterable(quantity.needs for quantity in quantities)}
+    return Quantity(formula, tuple(needs.values()), lambda run: function(*(q.value(run) for q in quantities)))
+
+
+def _listed(quantities: Sequence[Quantity]) -> str:
+    return ", ".join(quantity.formula for quantity in quantities)
