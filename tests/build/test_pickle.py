@@ -10,7 +10,7 @@ from machines import script
 
 ROOT = Path(__file__).parents[2]
 PICKLES = re.compile(
-    r"""pickle|\bdill\b|\bshelve\b|\bmarshal\b|weights_only|load_state_dict_from
+    r"""(?<!allow_)pickle|allow_pickle(?!=False)|\bdill\b|\bshelve\b|\bmarshal\b|weights_only|load_state_dict_from
     |\b(torch|joblib)(\.\w+)*\.(load|save|dump)\b|\bfrom\ (torch|joblib)\S*\ import\b.*\b(load|save|dump)\b""",
     re.VERBOSE,
 )

@@ -107,7 +107,7 @@ def train(
         raise NonFiniteLossError(f"{len(failed)} of {len(experiments)} models failed, the others are kept; see above")
     if not named:  # tables and claims leave out a model under a later seed that cannot be trained, and say so
         pieces = claims.pieces(profile, models.claim_seeds(profile, seed))
-        _measure([*comparison.pieces(profile, seed), *pieces], jobs=jobs)
+        _measure([*comparison.pieces(profile, seed=seed), *pieces], jobs=jobs)
 
 
 @app.command()
@@ -148,20 +148,16 @@ def claims(output: Path, seeds: Seeds = "0-4", profile: Of = "full", jobs: Jobs 
 
     What the file already holds under some of the seeds is kept, if nothing that it depends on has changed.
     """
-    from vaelib.build import provenance
-    from vaelib.study import claims, reference, verdicts
+    from vaelib.build.provenance import commit
+    from vaelib.study import claims, reference
 
     chosen = _seeds(seeds)
-    began = reference.origin(profile, chosen, commit=provenance.commit())
-    before = reference.kept(output, profile, chosen)
-    missing = [seed for seed in chosen if not before or seed not in before.origin["seeds"]]
-    if missing:
-        _make(reference.models(profile, missing), jobs=jobs)
-        _measure(claims.pieces(profile, missing), jobs=jobs)
-        new = [verdicts.evaluate(claim, profile, seeds=missing) for claim in claims.CLAIMS]
-        records = reference.together([before.records, new] if before else [new], chosen)
-        reference.save(records, output, began=began, before=before)
-    console.print(f"{len(claims.CLAIMS)} claims, seeds {', '.join(map(str, missing)) or 'none'} added: {output}")
+    began, before = reference.origin(profile, chosen, commit=commit()), reference.kept(output, profile, chosen)
+    if missing := reference.missing(before, profile, chosen):
+        _make(list(claims.models(missing).values()), jobs=jobs)
+        _measure(claims.measurements(missing), jobs=jobs)
+    reference.save(reference.completed(before, profile, chosen), output, began=began, before=before)
+    console.print(f"{len(claims.CLAIMS)} claims, {len(missing)} measurements of them added: {output}")
 
 
 @app.command("list")

@@ -10,7 +10,7 @@ import nbformat
 
 from vaelib import data
 from vaelib.build import provenance
-from vaelib.study import claims, models, reference, verdicts
+from vaelib.study import models, reference, verdicts
 from vaelib.study.experiment import Experiment, VaeExperiment
 from vaelib.study.trained import entry, key
 
@@ -33,7 +33,7 @@ def write(folder: Path, *, profile: str, seed: int, results: Path) -> None:
     notebooks = sorted(folder.resolve().parent.glob("[!.]*.ipynb"))
     pages = {
         "data": data_markdown(profile, seed=seed),
-        "verdicts": verdicts.verdicts_markdown(claims.records(profile, seed=seed), references),
+        "verdicts": verdicts.verdicts_markdown(verdicts.records(profile, seed=seed), references),
         "models": models_markdown(profile, seed=seed),
         "computed": computed_markdown(profile, seed=seed, notebooks=notebooks),
     }
