@@ -289,7 +289,7 @@ def test_a_picture_of_another_size_is_named(tmp_path):
     for number in range(3):
         write(tmp_path / "pictures" / f"{number}.png", levels(*GREY))
     write(tmp_path / "pictures" / "odd.png", levels(6, 7))
-    with pytest.raises(DataError, match=r"odd.png is of size \(7, 6\), others are of \(7, 5\)"):
+    with pytest.raises(DataError, match=r"odd.png is of size \(6, 7\), others are of \(5, 7\)"):
         load(tmp_path / "pictures")
 
 
