@@ -1,10 +1,7 @@
 r"""An experiment determines its model bit for bit: the networks, the loss, and what is written down of the training."""
 
-import hashlib
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 
 import pytest
 import torch
@@ -25,16 +22,16 @@ TINY = VaeExperiment(
 )
 
 
-def noise(shape=SHAPE) -> Dataset:
+def noise() -> Dataset:
     """64 images of noise to train and 32 to test."""
-    levels = torch.randint(0, 256, (96, *shape), generator=torch.Generator().manual_seed(1))
-    both = Images((levels / 255).flatten(1), torch.arange(96) % 10, shape)
+    levels = torch.randint(0, 256, (96, 30), generator=torch.Generator().manual_seed(1))
+    both = Images(levels / 255, torch.arange(96) % 10, SHAPE)
     return Dataset(both[:64], both[64:], "noise", "quick", "noise", "0" * 64)
 
 
-def weights(model) -> str:
-    """Checksum of all bits of a model's parameters."""
-    return hashlib.sha256(save(model.state_dict())).hexdigest()
+def weights(model) -> bytes:
+    """All bits of a model's parameters."""
+    return save(model.state_dict())
 
 
 # One seed, one model
@@ -84,20 +81,6 @@ def test_seeded_restores_the_state_even_after_an_error():
         draw = torch.rand(3)
     with seeded(3):
         assert torch.equal(torch.rand(3), draw)
-
-
-ORDINARY = replace(TINY, latent_dim=20, hidden=400)
-
-
-def train_in_a_child(threads: int) -> str:
-    torch.set_num_threads(threads)
-    return weights(train(ORDINARY, noise((28, 28))).model)
-
-
-def test_another_process_with_other_threads_gives_the_same_weights_bit_for_bit():
-    with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
-        one, two = (pool.submit(train_in_a_child, threads) for threads in (1, 2))
-        assert one.result(timeout=120) == two.result(timeout=120) == train_in_a_child(torch.get_num_threads())
 
 
 # The loss, and what is written down
