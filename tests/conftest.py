@@ -70,8 +70,7 @@ def in_place_of_quick() -> Iterator[Callable[[Callable[[torch.device], data.Data
     from vaelib.study import trained
 
     def forget() -> None:
-        trained._images.cache_clear()
-        trained._images_digest.cache_clear()
+        trained._kept.cache_clear()
 
     def put(load: Callable[[torch.device], data.Dataset]) -> None:
         patch.setitem(mnist.LOADERS, "quick", load)

@@ -144,7 +144,7 @@ def load(source: Source = "quick", *, device: torch.device | str = "cpu") -> Dat
 
 
 def fingerprint(source: Source) -> str:
-    """SHA-256 of the pixels to train on (of a profile as in `vaelib.mnist.CHECKSUMS`), for the key of a model."""
+    """SHA-256 of a profile's pixels, as in `vaelib.mnist.CHECKSUMS`, or of all that your own source holds."""
     if not isinstance(source, str) or source not in PROFILES:
         return load(source).sha256
     from vaelib import mnist
@@ -168,7 +168,8 @@ def _own(source: Source, device: torch.device) -> Dataset:
             raise DataError(f"test_images of {name} have the shape {test.shape}, images {train.shape}; make them alike")
     else:
         train, test = _split(train)
-    sha256 = hashlib.sha256(train.images.cpu().numpy().tobytes()).hexdigest()
+    parts = (train.images, train.labels, test.images, test.labels)
+    sha256 = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in parts if part is not None)).hexdigest()
     return Dataset(train, test, name, "own", str(source) if isinstance(source, str | Path) else name, sha256)
 
 

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from vaelib.study.provenance import code_digest, digest
 
 from vaelib.study import cache as store
 from vaelib.study import provenance
 from vaelib.study.cache import DamagedEntryError, Entry, UnwritableCacheError, cache_folder, remembered
-from vaelib.study.provenance import code_digest, digest
 
 RECORD = {"name": "a model", "metrics": {"mse": 0.0123}}
 WEIGHTS = {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}

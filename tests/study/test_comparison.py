@@ -3,11 +3,11 @@ r"""The table of all models: which are in it, what they are called, and what is 
 from dataclasses import fields, replace
 
 import pytest
+from vaelib.study.probes import why_no_density
 
 from vaelib.study import comparison as verdict
 from vaelib.study.comparison import Family, Row, as_markdown, best, contenders, family, spread
 from vaelib.study.models import PICTURED, experiments, find_vae
-from vaelib.study.probes import why_no_density
 from vaelib.training import NonFiniteLossError
 
 

@@ -1,6 +1,5 @@
 r"""Trained models: made once, fetched ever after."""
 
-import hashlib
 import platform
 from collections.abc import Callable
 from dataclasses import fields
@@ -52,38 +51,19 @@ def key(experiment: Experiment) -> str:
     )
 
 
-def images(profile: str, device: str = "cpu") -> data.Dataset:
-    """The images of a profile, read and verified once in a process; a visitor's own again once they are rewritten."""
-    return _images(profile, _written(profile), device)
-
-
-def images_digest(profile: str) -> str:
-    """Hash of the images of a profile, and of the code that reads them; of a visitor's own with labels and tests."""
-    return _images_digest(profile, _written(profile))
-
-
-Written = tuple[tuple[str, int, int], ...]
-
-
-def _written(profile: str) -> Written:
-    """A visitor's files, when they were written, and their sizes; none for a profile, which never changes."""
-    path = Path(profile).expanduser()
-    files = () if profile in data.PROFILES else (path, *sorted(path.rglob("*")))
-    return tuple((str(f), (stat := f.stat()).st_mtime_ns, stat.st_size) for f in files if f.is_file())
-
-
 @memoise
-def _images(profile: str, written: Written, device: str) -> data.Dataset:
+def _kept(profile: str, device: str) -> data.Dataset:
     return data.load(profile, device=device)
 
 
-@memoise
-def _images_digest(profile: str, written: Written) -> str:
-    if profile in data.PROFILES:
-        return digest([data.fingerprint(profile), code_digest(mnist.LOADERS[profile])])
-    seen = _images(profile, written, "cpu")
-    parts = [tensor for split in (seen.train, seen.test) for tensor in (split.images, split.labels)]
-    return digest([None if part is None else hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in parts])
+def images(profile: str, device: str = "cpu") -> data.Dataset:
+    """The images of a profile, read and verified once in a process; a visitor's own, which may change, each time."""
+    return (_kept if profile in data.PROFILES else data.load)(profile, device=device)
+
+
+def images_digest(profile: str) -> str:
+    """Hash of the images of a profile, and of the code that reads them."""
+    return digest([data.fingerprint(profile), code_digest(mnist.LOADERS.get(profile))])
 
 
 def entry(experiment: Experiment, *, cache: Path | str | None = None) -> Entry:
