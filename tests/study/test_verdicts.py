@@ -102,6 +102,15 @@ def test_a_model_that_cannot_be_trained_is_no_evidence_and_spares_the_other_seed
     assert "nan" not in verdicts.as_markdown([nowhere])
 
 
+def test_one_missed_criterion_settles_a_case_whatever_is_unknown_of_the_others():
+    def untrained(seed):
+        raise NonFiniteLossError("the loss is nan")
+
+    unknown, missed, met = at_least(0, of_seed(untrained)), at_least(9, SEED), at_least(0, SEED)
+    assert evaluate(claim({"a": unknown, "b": missed}), "quick", seeds=[0, 1]).verdict == Verdict.FAILS
+    assert evaluate(claim({"a": unknown, "b": met}), "quick", seeds=[0, 1]).verdict == Verdict.UNMEASURED
+
+
 @pytest.mark.parametrize(("seeds", "close"), [([0, 2, 4], True), ([3, 5, 7], False)])
 def test_what_is_within_two_standard_deviations_of_a_threshold_is_called_close(seeds, close):
     record = evaluate(claim({"m": at_least(-1, SEED)}), "quick", seeds=seeds)
