@@ -87,7 +87,10 @@ class CodeLinks(SphinxPostTransform):
                 seen.add(claim)
                 if name := self.claim(claim):
                     place = next(row[0].findall(nodes.paragraph), row[0])
-                    place += [nodes.Text(" "), nodes.inline("", "", self.link(name, nodes.inline("", "code")), classes=["code-link"])]
+                    place += [
+                        nodes.Text(" "),
+                        nodes.inline("", "", self.link(name, nodes.inline("", "code")), classes=["code-link"]),
+                    ]
 
     def claim(self, claim: str) -> str | None:
         """The full name of the claim's object, or None and a warning."""
@@ -95,7 +98,9 @@ class CodeLinks(SphinxPostTransform):
         for name in self.env.domaindata["py"]["objects"]:
             if name.startswith(f"{claims}.") and name.endswith(f".{claim}"):
                 return name
-        logger.warning("%s has no entry below %s", claim, claims, location=self.env.docname, type="code_links", subtype="claim")
+        logger.warning(
+            "%s has no entry below %s", claim, claims, location=self.env.docname, type="code_links", subtype="claim"
+        )
         return None
 
 

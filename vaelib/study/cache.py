@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,8 @@ class Entry:
         except OSError as error:
             raise _unusable(self.folder, error) from error
         finally:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):  # not there, or for the same reason as above
+                beside.unlink()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
