@@ -3,18 +3,11 @@ r"""The frame of models over seeds, and the table: what is in them, and what is 
 import numpy as np
 import pandas as pd
 import pytest
-from vaelib.study.probes import why_no_density
 
-<<<<<<< HEAD
-from vaelib.study import comparison as verdict
-from vaelib.study.comparison import Family, Row, as_markdown, best, contenders, family, spread
-from vaelib.study.models import PICTURED, experiments, find_vae
-=======
 from vaelib.study import comparison
 from vaelib.study.comparison import as_markdown, best, frame, pieces, runs_of, spread, table, values_of
 from vaelib.study.measures import bits, latent, summary
 from vaelib.study.models import Family, Role, contenders, experiments
->>>>>>> house-S
 from vaelib.training import NonFiniteLossError
 
 NUMBERS = ("precision_ancestral", "recall_ancestral", "precision_deterministic", "recall_deterministic")
