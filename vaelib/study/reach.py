@@ -152,11 +152,13 @@ def _imports(tree: ast.AST) -> dict[str, Place | str]:
 
 def _attribute(module: str, name: str) -> Place | str:
     """A submodule, or a definition, by way of the modules that only hand it on."""
-    names = _module(module).names
-    if name in names:
-        target = names[name]
-        return target if target == Place(module, name) or isinstance(target, str) else _attribute(*target)
-    return f"{module}.{name}"
+    found = _module(module)
+    target = found.names.get(name)
+    if name in found.definitions:
+        return Place(module, name)
+    if isinstance(target, Place) and target != (module, name):
+        return _attribute(*target)
+    return target if isinstance(target, str) else f"{module}.{name}"
 
 
 def _is_ours(module: str) -> bool:
