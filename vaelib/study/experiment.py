@@ -281,11 +281,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     if isinstance(value, partial):
-        return {_named(value.func): [_plain(value.args), {k: _plain(v) for k, v in value.keywords.items()}]}
-    return _named(value) if callable(value) else value
+        return {named(value.func): [_plain(value.args), {k: _plain(v) for k, v in value.keywords.items()}]}
+    return named(value) if callable(value) else value
 
 
-def _named(function: Callable[..., Any]) -> str:
+def named(function: Callable[..., Any]) -> str:
+    """The name of a function or class in a key; raises ValueError for a lambda, and within another function."""
     if "<" in function.__qualname__:
         raise ValueError(
             f"{function.__qualname__} has no name of its own, so no place in a cache; define it by `def` at the top "

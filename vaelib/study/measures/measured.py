@@ -7,7 +7,7 @@ from typing import Any
 
 from vaelib.study.cache import Entry, cache_folder, remembered
 from vaelib.study.classifier import Classifier, classifier_experiment
-from vaelib.study.experiment import VaeExperiment
+from vaelib.study.experiment import VaeExperiment, named
 from vaelib.study.reach import code_digest, digest
 from vaelib.study.trained import fetch, images, images_digest, key, silently, written
 
@@ -42,7 +42,7 @@ def measured(
 def measurement_key(measure: Measure, experiment: VaeExperiment, **others: VaeExperiment) -> str:
     """Hash of what a measurement depends on: the models, the classifier if it judges, and the code."""
     depends = {
-        "measure": measure.__name__,
+        "measure": named(measure),
         "code": code_digest(measure),
         "model": key(experiment),
         "others": {name: key(other) for name, other in others.items()},
@@ -59,7 +59,7 @@ def measured_data(measure: Measure, profile: str, *, cache: Cache = None) -> dic
         return {"name": profile, "value": measure(train=split.train, test=split.test, **judge)}
 
     depends = {
-        "measure": measure.__name__,
+        "measure": named(measure),
         "code": code_digest(measure),
         "data": images_digest(profile, written(profile)),
     }
