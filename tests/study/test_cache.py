@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from vaelib.study.provenance import code_digest, digest
 
 from vaelib.study import cache
 from vaelib.study.cache import DamagedEntryError, Entry, UnwritableCacheError, cache_folder, remembered

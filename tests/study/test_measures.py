@@ -1,23 +1,45 @@
-r"""Panels and probes: computed once, and equal to what the measures say."""
+r"""Measures: pure functions of a VAE, made once for each model, and equal to what the formulas say."""
 
+import inspect
 import math
-from dataclasses import asdict, replace
+import sys
+from collections import Counter
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
-from vaelib.study.measurements import measured, panel, reference, yardstick
-from vaelib.study.probes import alpha_frechet, bound, dial_arrival, dial_gradient, encoder_path, latent, support, weight
-from vaelib.study.uses import few_label_accuracy, mse_by_size
 
 from vaelib import data
-from vaelib.likelihoods.bernoulli import BernoulliPixels
-from vaelib.likelihoods.gaussian import FixedGaussian, PixelwiseGaussian
+from vaelib.likelihoods import BernoulliPixels, FixedGaussian, PixelwiseGaussian
 from vaelib.objectives import beta_elbo_nats, limit_objective
 from vaelib.sampling import reconstructions
-from vaelib.study import measurements, probes, trained
-from vaelib.study.experiment import VaeExperiment
-from vaelib.study.trained import fetch
+from vaelib.study import measures, trained
+from vaelib.study.classifier import classifier_experiment
+from vaelib.study.experiment import LinearVaeExperiment, VaeExperiment
+from vaelib.study.measures import (
+    alpha_frechet,
+    baselines,
+    bits,
+    bound,
+    dial_arrival,
+    dial_gradient,
+    encoder_path,
+    few_label_baselines,
+    few_labels,
+    fitted_prior,
+    latent,
+    linear_optimum,
+    measured,
+    measurement_key,
+    summary,
+    support,
+    variance,
+)
+from vaelib.study.measures.codes import few_label_accuracies
+from vaelib.study.measures.measured import classifier
+from vaelib.study.trained import fetch, key, silently
 
 pytestmark = pytest.mark.usefixtures("noise")
 
@@ -27,6 +49,20 @@ TINY = VaeExperiment(
 WEIGHTED = replace(
     TINY, head=partial(FixedGaussian, sigma=1.0), objective=partial(beta_elbo_nats, beta=0.25), dequantised=False
 )
+LINEAR = LinearVaeExperiment(name="linear", purpose="a test", epochs=1, latent_dim=2, dequantised=False)
+TWIN = replace(WEIGHTED, head=partial(FixedGaussian, sigma=0.5), objective=partial(beta_elbo_nats, beta=1.0))
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    """A classifier of one epoch, and measures on few images."""
+    monkeypatch.setattr("vaelib.study.classifier.EPOCHS", {"quick": 1, "full": 1})
+    for module, constants in {
+        "bounds": {"BOUND_IMAGES": 10, "EVIDENCE_IMAGES": 5, "IWAE_SAMPLES": 50, "BITS_IMAGES": 20, "BITS_SAMPLES": 4},
+        "codes": {"LABEL_COUNTS": (20, 100), "LABEL_DRAWS": 2, "RESIDUAL_PAIRS": 2},
+    }.items():
+        for name, value in constants.items():
+            monkeypatch.setattr(f"vaelib.study.measures.{module}.{name}", value)
 
 
 @pytest.fixture
@@ -35,46 +71,117 @@ def trainings(monkeypatch) -> list[str]:
     names: list[str] = []
     train = trained.train
 
-    def counted(experiment, **options):
+    def counted(experiment, *args, **options):
         names.append(experiment.name)
-        return train(experiment, **options)
+        return train(experiment, *args, **options)
 
     monkeypatch.setattr(trained, "train", counted)
     return names
 
 
-def test_a_panel_is_measured_once_and_again_for_another_seed(trainings):
-    first = panel(TINY)
-    assert trainings == ["tiny", "classifier"]
-    assert panel(TINY) == first
-    assert trainings == ["tiny", "classifier"]
-    assert panel(TINY.at(seed=1)) != first
-    assert trainings == ["tiny", "classifier", "tiny"]
+def vae_and_images(experiment):
+    """The trained model, and the test images."""
+    return fetch(experiment, report=silently).vae, data.load("quick").test.images
 
 
-def test_a_panel_holds_what_the_measures_say():
-    found = panel(TINY)
-    x = data.load("quick").test.images
-    vae = fetch(TINY).vae
-    assert found.mse == pytest.approx((x - reconstructions(vae, x)).square().mean().item())
-    assert found.posterior_variance == pytest.approx(vae.posterior(x).variance.mean().item())
-    assert found.aggregate_variance > found.posterior_variance
-    assert 0 <= found.active_units <= 2
-    shares = [value for name, value in asdict(found).items() if name.startswith(("precision", "recall", "label"))]
+# Made once
+
+
+def test_a_measurement_is_made_once_and_again_for_another_seed(trainings):
+    first = measured(summary, TINY)
+    assert sorted(trainings) == ["classifier", "tiny"]
+    assert measured(summary, TINY) == first
+    assert measured(summary, replace(TINY, name="renamed")) == first
+    assert len(trainings) == 2
+    assert measured(summary, TINY.at(seed=1)) != first
+    assert len(trainings) == 3
+
+
+def counting(vae, *, test):
+    """A measure of one's own."""
+    CALLS.append(len(test))
+    return {"calls": float(len(CALLS))}
+
+
+CALLS = []
+
+
+def test_what_was_measured_is_remembered_even_by_a_measure_of_ones_own():
+    CALLS.clear()
+    assert [measured(counting, TINY) for _ in range(3)] == 3 * [{"calls": 1.0}]
+    assert CALLS == [100]
+    assert measured(counting, replace(TINY, digit=4)) == {"calls": 2.0} and CALLS == [100, 10]
+
+
+def test_a_measurement_belongs_to_its_measure_its_models_and_its_classifier(monkeypatch):
+    keys = {
+        measurement_key(summary, TINY),
+        measurement_key(latent, TINY),
+        measurement_key(summary, TINY.at(seed=1)),
+        measurement_key(summary, TINY.at(profile="full")),
+        measurement_key(dial_arrival, TINY, twin=TINY.at(seed=1)),
+        measurement_key(dial_arrival, TINY, twin=TINY.at(seed=2)),
+    }
+    assert len(keys) == 6
+    before = measurement_key(summary, TINY), measurement_key(latent, TINY), key(classifier_experiment("quick"))
+    monkeypatch.setattr("vaelib.study.classifier.EPOCHS", {"quick": 2})
+    after = measurement_key(summary, TINY), measurement_key(latent, TINY), key(classifier_experiment("quick"))
+    assert [a == b for a, b in zip(after, before, strict=True)] == [False, True, False]
+
+
+@pytest.mark.parametrize("measure", [fitted_prior, bound, dial_gradient, linear_optimum], ids=lambda m: m.__name__)
+def test_a_measure_leaves_the_model_as_it_is(measure):
+    """Another prior, and weights in double precision, are those of a copy."""
+    model = {fitted_prior: TINY, linear_optimum: LINEAR}.get(measure, WEIGHTED)
+    split = data.load("quick")
+    given = {"experiment": model, "train": split.train, "test": split.test, "classifier": classifier("quick")}
+    vae = fetch(model, report=silently).vae
+    before, prior = deepcopy(vae.state_dict()), vae.code_prior
+    measure(vae, **{name: given[name] for name in inspect.signature(measure).parameters if name != "vae"})
+    after = vae.state_dict()
+    assert vae.code_prior is prior and after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) and after[name].dtype == torch.float32 for name in before)
+
+
+def test_a_measure_asks_for_what_there_is_and_no_two_have_a_field_in_common():
+    model = {
+        support: WEIGHTED,
+        bound: WEIGHTED,
+        dial_gradient: WEIGHTED,
+        linear_optimum: LINEAR,
+    }
+    found = [getattr(measures, name) for name in measures.__all__]
+    found = [measure for measure in found if "vae" in inspect.signature(measure).parameters]
+    assert len(found) == 14
+    fields: Counter[str] = Counter()
+    for measure in found:
+        needs = inspect.signature(measure).parameters
+        assert set(needs) <= {"vae", "experiment", "train", "test", "classifier", "twin"}
+        assert all(p.kind is p.KEYWORD_ONLY for name, p in needs.items() if name != "vae")
+        fields.update(measured(measure, model.get(measure, TINY), **({"twin": TWIN} if "twin" in needs else {})).keys())
+    assert set(fields.values()) == {1}
+
+
+# What they say
+
+
+def test_a_summary_holds_what_the_formulas_say():
+    found = measured(summary, TINY)
+    vae, x = vae_and_images(TINY)
+    assert found["mse"] == pytest.approx((x - reconstructions(vae, x)).square().mean().item())
+    assert found["posterior_variance"] == pytest.approx(vae.posterior(x).variance.mean().item())
+    assert found["aggregate_variance"] > found["posterior_variance"]
+    assert 0 <= found["active_units"] <= 2
+    shares = [value for name, value in found.items() if name.startswith(("precision", "recall", "label"))]
     assert len(shares) == 5
     assert all(0 <= share <= 1 for share in shares)
 
 
-def test_references_need_no_vae_and_pca_gets_better_with_size(trainings, monkeypatch):
-    monkeypatch.setattr(measurements, "PCA_DIMS", (1, 5, 20))
-    found = reference("quick")
-    assert trainings == ["classifier"]
-    assert found.mse_mean_image > found.mse_pca["1"] > found.mse_pca["5"] > found.mse_pca["20"] > 0
-
-
-def test_a_measurement_belongs_to_its_model_and_its_classifier():
-    keys = {TINY.key, TINY.at(seed=1).key, yardstick("quick").key, yardstick("full").key}
-    assert len(keys) == 4
+def test_baselines_need_no_vae_and_pca_gets_better_with_size(trainings, monkeypatch):
+    monkeypatch.setattr(sys.modules[baselines.__module__], "PCA_DIMS", (1, 5, 20))
+    found = [baselines("quick") for _ in range(2)]
+    assert trainings == ["classifier"] and found[0] == found[1]
+    assert found[0].mse_mean_image > found[0].mse_pca["1"] > found[0].mse_pca["5"] > found[0].mse_pca["20"] > 0
 
 
 def test_gradients_at_both_ends_of_the_dial_are_one():
@@ -82,26 +189,27 @@ def test_gradients_at_both_ends_of_the_dial_are_one():
 
 
 def test_gradients_at_different_places_of_the_dial_are_not():
-    elsewhere = replace(WEIGHTED, objective=partial(beta_elbo_nats, beta=0.5))
-    fetch(elsewhere, report=lambda line: None)
     wrong = replace(WEIGHTED, head=partial(FixedGaussian, sigma=0.9))
     assert measured(dial_gradient, wrong)["relative_difference"] > 1e-3
 
 
-def test_both_ends_of_the_dial_arrive_at_one_place():
-    assert measured(dial_arrival, WEIGHTED)["rms_difference"] < 1e-3
+def test_both_ends_of_the_dial_arrive_at_one_place_and_others_elsewhere():
+    assert measured(dial_arrival, WEIGHTED, twin=TWIN)["rms_difference"] < 1e-3
+    assert measured(dial_arrival, WEIGHTED, twin=TWIN.at(seed=1))["rms_difference"] > 1e-2
 
 
-def test_the_weighted_objective_exceeds_the_evidence_and_the_bound_of_the_other_model_does_not(monkeypatch):
-    monkeypatch.setattr(probes, "BOUND_IMAGES", 10)
+def test_the_weighted_objective_exceeds_the_evidence_and_the_bound_of_the_other_model_does_not():
     found = measured(bound, replace(WEIGHTED, objective=partial(beta_elbo_nats, beta=0.0001), epochs=20))
-    assert found["objective"] > found["evidence"]
-    assert found["other_elbo"] < found["other_evidence"]
+    assert found["objective"] > found["evidence"] and found["share_above"] > 0.9
+    assert found["other_elbo"] < found["other_evidence"] and found["other_share_above"] == 0
 
 
 def test_the_rate_is_information_and_mismatch():
     found = measured(latent, TINY)
-    assert found["kl_nats"] == pytest.approx(found["mutual_information_nats"] + found["mismatch_nats"])
+    assert found["rate_nats"] == pytest.approx(found["mutual_information_nats"] + found["mismatch_nats"])
+    vae, x = vae_and_images(TINY)
+    kl = torch.distributions.kl_divergence(vae.posterior(x), vae.prior).mean().item()
+    assert found["rate_nats"] == pytest.approx(kl)
 
 
 def test_noise_in_the_code_is_driven_out_without_a_prior():
@@ -111,12 +219,12 @@ def test_noise_in_the_code_is_driven_out_without_a_prior():
 
 
 def test_alpha_zero_is_the_deterministic_sample():
-    assert measured(alpha_frechet, TINY)["0"] == pytest.approx(panel(TINY).frechet_deterministic)
+    assert measured(alpha_frechet, TINY)["0"] == pytest.approx(measured(summary, TINY)["frechet_deterministic"])
 
 
 def test_mass_outside_the_unit_interval_is_that_of_draws():
     model = replace(WEIGHTED, head=partial(FixedGaussian, sigma=0.3))
-    vae, x = fetch(model).vae, data.load("quick").test.images
+    vae, x = vae_and_images(model)
     draws = vae.likelihood(vae.posterior(x).mean).sample((200,))
     expected = ((draws < 0) | (draws > 1)).double().mean().item()
     assert measured(support, model)["mass_outside"] == pytest.approx(expected, abs=2e-3)
@@ -124,7 +232,7 @@ def test_mass_outside_the_unit_interval_is_that_of_draws():
 
 def test_the_integral_of_the_bernoulli_formula_is_that_of_a_fine_grid():
     model = replace(TINY, head=BernoulliPixels, dequantised=False)
-    vae, x = fetch(model).vae, data.load("quick").test.images
+    vae, x = vae_and_images(model)
     with torch.no_grad():
         probability = vae.likelihood(vae.posterior(x).mean).mean.double()
     grid = ((torch.arange(400) + 0.5) / 400).double()
@@ -134,22 +242,40 @@ def test_the_integral_of_the_bernoulli_formula_is_that_of_a_fine_grid():
     assert found["missing_nats"] == pytest.approx(-value.log().sum(dim=1).mean().item(), rel=1e-4)
 
 
-def test_weight_is_beta():
-    assert weight(TINY) == 1
-    assert weight(WEIGHTED) == 0.25
+def test_the_variance_of_the_data_is_that_of_the_test_images():
+    found = measured(variance, TINY)
+    assert found["data"] == pytest.approx(vae_and_images(TINY)[1].double().var(dim=0).sum().item())
+    assert found["noise"] > 0 and found["explained"] >= 0
 
 
-def test_sizes_of_codes_group_the_runs():
-    runs = [TINY, TINY.at(seed=1), replace(TINY, latent_dim=3)]
-    grouped = mse_by_size(runs)
-    assert {size: len(values) for size, values in grouped.items()} == {2: 2, 3: 1}
-    assert grouped[3] == [panel(runs[2]).mse]
+def test_a_bernoulli_on_grey_pixels_has_no_bits():
+    with pytest.raises(TypeError, match="Bernoulli"):
+        measured(bits, replace(TINY, head=BernoulliPixels, dequantised=False))
 
 
-def test_separable_features_need_few_labels_and_noise_needs_more():
+# Few labels
+
+
+def test_separable_features_need_few_labels_and_noise_needs_more(monkeypatch):
+    monkeypatch.setattr("vaelib.study.measures.codes.LABEL_COUNTS", (40,))
     labels = torch.arange(2_000) % 4
+    images = data.Images(torch.rand(2_000, 1), labels, (1, 1))
     features = torch.nn.functional.one_hot(labels, 4) + 0.1 * torch.randn(2_000, 4)
     noise = torch.randn(2_000, 4)
-    arguments = {"labels": 40, "seed": 0}
-    assert few_label_accuracy(features, labels, features, labels, **arguments) > 0.99
-    assert few_label_accuracy(noise, labels, noise, labels, **arguments) < 0.4
+    clear, blind = (few_label_accuracies(part, part, images, images) for part in (features, noise))
+    assert [len(clear), len(clear[0])] == [2, 1]
+    assert min(draw[0] for draw in clear) > 0.99
+    assert max(draw[0] for draw in blind) < 0.4
+
+
+def test_few_labels_are_tried_on_codes_pixels_and_pca_alike():
+    found = few_label_baselines("quick") | {"codes": measured(few_labels, TINY)["accuracy"]}
+    assert found.keys() == {"pixels", "PCA", "codes"}
+    for draws in found.values():
+        assert torch.tensor(draws).shape == (2, 2)
+
+
+def test_without_labels_there_are_none_to_learn_from():
+    images = data.Images(torch.rand(20, 1), None, (1, 1))
+    with pytest.raises(ValueError, match="these images have no labels to learn from"):
+        few_label_accuracies(images.images, images.images, images, images)

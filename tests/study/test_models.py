@@ -25,7 +25,7 @@ from vaelib.study.models import (
     find_vae,
     table_seeds,
 )
-from vaelib.study.trained import key
+from vaelib.study.trained import config, key
 
 over = pytest.mark.parametrize
 VAES = {name: model for name, model in experiments().items() if isinstance(model, VaeExperiment)}
@@ -174,7 +174,7 @@ def test_all_models_share_one_architecture():
 def test_the_simple_vae_has_the_floor_of_the_dequantisation_noise():
     simple = find_vae("simple-d20")
     assert simple.dequantised
-    assert simple.config()["head"] == {"PixelwiseGaussian": [[], {"floor": DEQUANTISATION_STD}]}
+    assert config(simple)["head"] == {"PixelwiseGaussian": [[], {"floor": DEQUANTISATION_STD}]}
 
 
 def test_sweeps_name_models_that_exist_in_the_order_of_their_floors():

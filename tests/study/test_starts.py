@@ -15,7 +15,7 @@ from vaelib.networks import DecoderBody, Encoder
 from vaelib.objectives import elbo_nats
 from vaelib.priors import LearnedFlow, LearnedMixture
 from vaelib.study.experiment import LABELS, VaeExperiment, train
-from vaelib.study.trained import entry, fetch, key, silently
+from vaelib.study.trained import config, entry, fetch, key, silently
 from vaelib.training import NonFiniteLossError, fit
 from vaelib.vae import VAE
 
@@ -83,8 +83,8 @@ def test_the_key_depends_on_what_is_kept_and_on_how_steps_are_taken():
 @pytest.mark.usefixtures("noise")
 def test_the_record_holds_the_configuration_of_the_start():
     record = fetch(NEXT, report=silently).record
-    assert record["config"] == NEXT.config()
-    assert record["config"]["start"] == START.config()
+    assert record["config"] == config(NEXT)
+    assert record["config"]["start"] == config(START)
 
 
 def test_nothing_can_be_kept_without_a_start():

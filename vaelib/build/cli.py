@@ -180,7 +180,7 @@ def show(name: str, profile: Of = "quick", seed: Seed = 0, cache: Cache = None) 
 
     model = find(name, profile, seed=seed)
     place = entry(model)
-    record = place.read()[0] if place.exists() else {"config": model.config(), "trained": False}
+    record = place.read()[0] if place.exists() else {"config": config(model), "trained": False}
     console.print_json(json.dumps({"name": name, "key": key(model), "file": str(place.file), **record}))
 
 

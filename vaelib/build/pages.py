@@ -12,7 +12,7 @@ from vaelib import data
 from vaelib.build import provenance
 from vaelib.study import models, reference, verdicts
 from vaelib.study.experiment import Experiment, VaeExperiment
-from vaelib.study.trained import entry, key
+from vaelib.study.trained import config, entry, key
 
 #: The metrics of a record in words, and how their values are written.
 METRICS = {
@@ -127,7 +127,7 @@ def _entry(model: Experiment) -> str:
     return (
         f"(model-{model.name})=\n## {model.name}\n\n"
         f"{model.purpose[0].upper()}{model.purpose[1:]}. {'; '.join(_settings(model))}. {result}\n\n"
-        f":::{{dropdown}} Configuration, key `{key(model)}`\n```json\n{json.dumps(model.config(), indent=1)}\n```\n:::"
+        f":::{{dropdown}} Configuration, key `{key(model)}`\n```json\n{json.dumps(config(model), indent=1)}\n```\n:::"
     )
 
 

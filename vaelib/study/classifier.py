@@ -97,7 +97,7 @@ class ClassifierExperiment(Experiment):
     def examples(self, images: Images) -> tuple[Tensor, ...]:
         """Images and labels; raises ValueError where there are none from 0 to 9."""
         if images.labels is None or not 0 <= images.labels.min() <= images.labels.max() < DIGITS:
-            found = "none" if images.labels is None else sorted(set(images.labels.tolist()))
+            found = "none" if images.labels is None else f"from {images.labels.min()} to {images.labels.max()}"
             raise ValueError(
                 f"the classifier is trained on labels from 0 to {DIGITS - 1}, and those of these images are {found}; "
                 "leave out the measures that need it"

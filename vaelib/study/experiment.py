@@ -5,9 +5,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -82,11 +82,6 @@ class Experiment(ABC):
         """The same experiment with another profile or seed."""
         profile, seed = self.profile if profile is None else profile, self.seed if seed is None else seed
         return replace(self, profile=profile, seed=seed, start=self.start and self.start.at(profile=profile, seed=seed))
-
-    def config(self) -> dict[str, Any]:
-        """The configuration as a JSON value, labels left out."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in LABELS}
-        return {"experiment": type(self).__name__} | {name: _plain(value) for name, value in values.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,23 +267,3 @@ def _run(
             losses.clear()
             on_epoch(step.epoch)
     return history
-
-
-def _plain(value: Any) -> Any:
-    """A field of a configuration as a JSON value: functions and classes by short name, partials with arguments."""
-    if isinstance(value, Experiment):
-        return value.config()
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, partial):
-        return {_named(value.func): [_plain(value.args), {k: _plain(v) for k, v in value.keywords.items()}]}
-    return _named(value) if callable(value) else value
-
-
-def _named(function: Callable[..., Any]) -> str:
-    if "<" in function.__qualname__:
-        raise ValueError(
-            f"{function.__qualname__} has no name of its own, so no place in a cache; define it by `def` at the top "
-            "of a module or of a cell, or use functools.partial of one that is"
-        )
-    return function.__qualname__

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import fields
 from functools import cache as memoise
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from torch import nn
 from vaelib import data, mnist
 from vaelib.seeding import seeded
 from vaelib.study.cache import Entry, cache_folder
-from vaelib.study.experiment import Experiment, train
+from vaelib.study.experiment import LABELS, Experiment, train
 from vaelib.study.reach import code_digest, digest
 from vaelib.vae import VAE
 
@@ -42,13 +43,40 @@ def key(experiment: Experiment) -> str:
     parts = [getattr(experiment, field.name) for field in fields(experiment)]
     return digest(
         {
-            "config": experiment.config(),
+            "config": config(experiment),
             "data": images_digest(experiment.profile),
             "code": code_digest(train, type(experiment), *parts),
             "torch": torch.__version__.split("+")[0],
         }
         | ({"start": key(experiment.start)} if experiment.start else {})
     )
+
+
+def config(experiment: Experiment) -> dict[str, Any]:
+    """The configuration as a JSON value, labels left out."""
+    values = {field.name: getattr(experiment, field.name) for field in fields(experiment) if field.name not in LABELS}
+    return {"experiment": type(experiment).__name__} | {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A field of a configuration as a JSON value: functions and classes by short name, partials with arguments."""
+    if isinstance(value, Experiment):
+        return config(value)
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, partial):
+        return {named(value.func): [_plain(value.args), {k: _plain(v) for k, v in value.keywords.items()}]}
+    return named(value) if callable(value) else value
+
+
+def named(function: Callable[..., Any]) -> str:
+    """The name of a function or class in a key; raises ValueError for a lambda, and within another function."""
+    if "<" in function.__qualname__:
+        raise ValueError(
+            f"{function.__qualname__} has no name of its own, so no place in a cache; define it by `def` at the top "
+            "of a module or of a cell, or use functools.partial of one that is"
+        )
+    return function.__qualname__
 
 
 @memoise
@@ -118,7 +146,7 @@ def _train(
         outcome = train(experiment, seen, weights=weights, on_epoch=on_epoch)
     record = {
         "name": experiment.name,
-        "config": experiment.config(),
+        "config": config(experiment),
         "shape": seen.train.shape,
         "metrics": outcome.metrics,
         "history": outcome.history,

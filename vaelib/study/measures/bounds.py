@@ -1,6 +1,7 @@
 r"""Measures of likelihoods and bounds: bits, ln p(x), what a weight on the KL does to the bound, and what is exact."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
@@ -53,7 +54,7 @@ def bound(vae: VAE, *, experiment: VaeExperiment, test: Images) -> dict[str, flo
     the model with variance beta. The shares are those of images whose objective, or ELBO, exceeds their evidence by
     more than three standard errors of the draws of z.
     """
-    vae, x = vae.double(), test.images[:BOUND_IMAGES].double()
+    vae, x = deepcopy(vae).double(), test.images[:BOUND_IMAGES].double()
     other = _with_sigma(experiment, experiment.beta**0.5, vae, test.shape)
     objective = _draws(partial(beta_elbo_nats, beta=experiment.beta), vae, x, experiment.seed)
     other_elbo = _draws(elbo_nats, other, x, experiment.seed)
@@ -111,7 +112,7 @@ def dial_gradient(vae: VAE, *, experiment: VaeExperiment, test: Images) -> dict[
     :math:`\mathcal{L}_{1,\beta} / \beta` at the weights of a model with sigma = 1, in float64 on test images.
     """
     beta, x = experiment.beta, test.images[:BOUND_IMAGES].double()
-    weighted = vae.double()
+    weighted = deepcopy(vae).double()
     other = _with_sigma(experiment, beta**0.5, weighted, test.shape)
     gradients = []
     for model, objective in ((weighted, experiment.objective), (other, elbo_nats)):
@@ -135,7 +136,7 @@ def dial_arrival(vae: VAE, *, test: Images, twin: VAE) -> dict[str, float]:
 def linear_optimum(vae: VAE, *, experiment: VaeExperiment, train: Images, test: Images) -> dict[str, float]:
     """A trained linear VAE against probabilistic PCA of the same training images, test split, nats per image."""
     exact = ppca(spectrum(train.images), latent_dim=vae.latent_dim)
-    vae, x = vae.double(), test.images.double()
+    vae, x = deepcopy(vae).double(), test.images.double()
     assert isinstance(vae.head, SharedLinearGaussian)
     W, b, sigma = vae.head.mu.weight, vae.head.mu.bias, vae.head.sigma.item()
     with seeded(experiment.seed):

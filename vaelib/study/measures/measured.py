@@ -9,7 +9,7 @@ from vaelib.study.cache import Entry, cache_folder, remembered
 from vaelib.study.classifier import Classifier, classifier_experiment
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.reach import code_digest, digest
-from vaelib.study.trained import fetch, images, images_digest, key, silently
+from vaelib.study.trained import fetch, images, images_digest, key, named, silently
 
 Cache = Path | str | None
 Measure = Callable[..., dict[str, Any]]
@@ -42,7 +42,7 @@ def measured(
 def measurement_key(measure: Measure, experiment: VaeExperiment, **others: VaeExperiment) -> str:
     """Hash of what a measurement depends on: the models, the classifier if it judges, and the code."""
     depends = {
-        "measure": measure.__name__,
+        "measure": named(measure),
         "code": code_digest(measure),
         "model": key(experiment),
         "others": {name: key(other) for name, other in others.items()},
@@ -63,7 +63,7 @@ def measured_data(measure: Measure, profile: str, *, cache: Cache = None) -> dic
 
 def data_key(measure: Measure, profile: str) -> str:
     """Hash of what a measurement of the images depends on."""
-    depends = {"measure": measure.__name__, "code": code_digest(measure), "data": images_digest(profile)}
+    depends = {"measure": named(measure), "code": code_digest(measure), "data": images_digest(profile)}
     return digest(depends | _judge(measure, profile))
 
 

@@ -1,5 +1,7 @@
 r"""Measures of reconstructions and samples: what every model is measured by, and what changes the samples."""
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor
 
@@ -98,12 +100,14 @@ def fitted_prior(
         codes, test_codes = (sampled_codes(vae, experiment.pixels(im)) for im in (train.images[:FITTED_IMAGES], x))
         components = max(1, len(codes) // CODES_PER_COMPONENT)
         log_prior = vae.prior.log_prob(test_codes)
-        vae.code_prior = fit_mixture(codes, components=components, seed=experiment.seed)
-        return {
-            "components": components,
-            "fitted_mismatch_nats": (vae.prior.log_prob(test_codes) - log_prior).mean().item(),
-            "fitted_frechet_ancestral": frechet_distance(real, features(classifier, ancestral_sampling(vae, len(x)))),
-            "fitted_frechet_deterministic": frechet_distance(
-                real, features(classifier, deterministic_sampling(vae, len(x)))
-            ),
-        }
+        fitted = deepcopy(vae)
+        fitted.code_prior = fit_mixture(codes, components=components, seed=experiment.seed)
+        mismatch = fitted.prior.log_prob(test_codes) - log_prior
+        ancestral = features(classifier, ancestral_sampling(fitted, len(x)))
+        deterministic = features(classifier, deterministic_sampling(fitted, len(x)))
+    return {
+        "components": components,
+        "fitted_mismatch_nats": mismatch.mean().item(),
+        "fitted_frechet_ancestral": frechet_distance(real, ancestral),
+        "fitted_frechet_deterministic": frechet_distance(real, deterministic),
+    }
