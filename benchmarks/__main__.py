@@ -11,11 +11,11 @@ import scaling
 import torch
 import training_cost
 from origin import LOOP_MODEL, origin
+from vaelib.study.provenance import versions
 
 import book
 from vaelib import data
 from vaelib.study.models import SCHEDULES
-from vaelib.study.provenance import versions
 
 #: Epochs of the tutorial, whose last test ELBO is the mark; the schedule of the full profile, which gets there sooner.
 EPOCHS = 10

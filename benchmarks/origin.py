@@ -4,9 +4,9 @@ import ast
 from pathlib import Path
 
 from training_cost import NAMES
+from vaelib.study.provenance import digest
 
 from vaelib.study.models import find_vae
-from vaelib.study.provenance import digest
 
 #: The model of the loops, beside those whose cost is measured.
 LOOP_MODEL = "bernoulli-d20"

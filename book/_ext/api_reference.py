@@ -1,13 +1,15 @@
 r"""The reference: what Sphinx's autodoc leaves to be done for a library whose docstrings name code in single backticks.
 
 `[B, d]` is code. A name that the library has, `elbo_nats` or `vaelib.vae`, is code and a link to its entry. Constants
-have entries, documented or not, and one whose value does not fit a line is shown as it is written. What a package
-offers from its modules is listed by the package and has its entry in the module.
+have entries, documented or not, and one whose value is no short literal is shown as it is written. A field has one if
+it says more than the signature of its class. What a package offers from its modules is listed by the package and has
+its entry in the module.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from functools import cache
 from typing import Any
@@ -18,13 +20,16 @@ from docutils.utils import unescape
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.ext.autodoc import DataDocumenter, ModuleDocumenter
+from sphinx.ext.autodoc import ClassDocumenter, DataDocumenter, ModuleDocumenter
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.inspect import isgenericalias
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
 #: Values of more characters are shown as they are written, below the name.
 LONGEST = 60
+#: What Python prints of a default that is a class, a function, a member of an enumeration, or made anew each time.
+PRINTED = re.compile(r"<(?:class '(?:\w+\.)*|function )?([\w.]+)(?:'|: [^>]*| at 0x\w+)?>")
 
 
 def code(
@@ -76,8 +81,9 @@ def assignments(module: str) -> dict[str, str]:
 
 def targets(statement: ast.stmt) -> list[ast.expr]:
     """What a statement assigns."""
-    assigned = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-    return [part for one in assigned for part in (one.elts if isinstance(one, ast.Tuple) else [one]) if part]
+    assigned = statement.targets if isinstance(statement, ast.Assign) else []
+    assigned += [statement.target] if isinstance(statement, ast.AnnAssign) else []
+    return [part for one in assigned for part in (one.elts if isinstance(one, ast.Tuple) else [one])]
 
 
 def fills(statement: ast.stmt) -> bool:
@@ -85,6 +91,13 @@ def fills(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.For):
         return all(map(fills, statement.body))
     return any(isinstance(target, ast.Subscript | ast.Attribute) for target in targets(statement))
+
+
+def name_defaults(
+    app: Sphinx, what: str, name: str, it: Any, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Give defaults that Python can only print a name, so that the signature is read as Python."""
+    return signature and PRINTED.sub(r"\1", signature), returned
 
 
 def list_offers(app: Sphinx, what: str, name: str, package: Any, options: object, lines: list[str]) -> None:
@@ -107,13 +120,34 @@ class ModuleWithConstants(ModuleDocumenter):
         return [(name, member, attribute or name in assigned) for name, member, attribute in found]
 
 
+class ClassWithoutBareFields(ClassDocumenter):
+    """autodoc's class, without fields of which there is no more to say than its signature says, nor `object`."""
+
+    def add_directive_header(self, sig: str) -> None:
+        """The signature, and bases if there are any."""
+        self.options = self.options.copy()
+        self.options["show-inheritance"] = self.object.__bases__ != (object,)
+        super().add_directive_header(sig)
+
+    def filter_members(self, members: Any, want_all: bool) -> list[tuple[str, Any, bool]]:
+        """Members but those that are annotated and not documented."""
+        documented = {name for _, name in self.analyzer.attr_docs} if self.analyzer else set()
+        bare = inspect.get_annotations(self.object).keys() - documented
+        return [member for member in super().filter_members(members, want_all) if member[0] not in bare]
+
+
 class Constant(DataDocumenter):
-    """autodoc's constant, without the docstring of its type, and as it is written where its value is long."""
+    """autodoc's constant, without its type's docstring, and as it is written where its value is no short literal."""
 
     @property
     def long(self) -> bool:
-        """Whether the value does not fit beside the name."""
-        return len(repr(self.object)) > LONGEST
+        """Whether the value is not to be shown beside the name."""
+        printed = repr(self.object)
+        try:
+            ast.literal_eval(printed)
+        except (SyntaxError, ValueError):
+            return True
+        return len(printed) > LONGEST
 
     def should_suppress_value_header(self) -> bool:
         """Whether the value is not shown beside the name."""
@@ -127,7 +161,7 @@ class Constant(DataDocumenter):
     def update_content(self, more_content: StringList) -> None:
         """Add the source of a long value."""
         super().update_content(more_content)
-        if self.long:
+        if self.long and not isgenericalias(self.object):  # of which autodoc says what it is short for
             written = assignments(self.modname)[self.objpath[-1]].splitlines()
             for line in (".. code-block:: python", "", *(f"   {line}" for line in written), ""):
                 more_content.append(line, "")
@@ -139,6 +173,8 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_role("maybe", code)
     app.connect("missing-reference", link_unique)
     app.connect("autodoc-process-docstring", list_offers)
+    app.connect("autodoc-process-signature", name_defaults)
     app.add_autodocumenter(ModuleWithConstants, override=True)
+    app.add_autodocumenter(ClassWithoutBareFields, override=True)
     app.add_autodocumenter(Constant, override=True)
     return {"version": "1.0", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,8 +2,8 @@ r"""A small link to the code beside each numbered equation, each algorithm, and 
 
 Which function computes an equation is said once, in the tables of the page `code_links_table`: each row that holds
 references to objects of the library gives them to the equations and algorithms that its first cell refers to. A
-numbered equation or an algorithm without a row is a warning. A claim, C01 alone in the first cell of a row, leads to the
-object C01 in `code_links_claims` or below.
+numbered equation or an algorithm without a row is a warning. A claim, C01 alone in the first cell of a row, leads to
+the object C01 in `code_links_claims` or below; without one it is a warning too, of the type `code_links.claim`.
 """
 
 from __future__ import annotations
@@ -83,14 +83,11 @@ class CodeLinks(SphinxPostTransform):
         seen = set()
         for row in body.findall(nodes.row):
             claim = row[0].astext().strip()
-            if CLAIM.fullmatch(claim) and claim not in seen:
-                seen.add(claim)
-                if name := self.claim(claim):
-                    place = next(row[0].findall(nodes.paragraph), row[0])
-                    place += [
-                        nodes.Text(" "),
-                        nodes.inline("", "", self.link(name, nodes.inline("", "code")), classes=["code-link"]),
-                    ]
+            if CLAIM.fullmatch(claim) and claim not in seen and (name := self.claim(claim)):
+                link = nodes.inline("", "", self.link(name, nodes.inline("", "code")), classes=["code-link"])
+                place = next(row[0].findall(nodes.paragraph), row[0])
+                place += [nodes.Text(" "), link]
+            seen.add(claim)
 
     def claim(self, claim: str) -> str | None:
         """The full name of the claim's object, or None and a warning."""
@@ -98,9 +95,8 @@ class CodeLinks(SphinxPostTransform):
         for name in self.env.domaindata["py"]["objects"]:
             if name.startswith(f"{claims}.") and name.endswith(f".{claim}"):
                 return name
-        logger.warning(
-            "%s has no entry below %s", claim, claims, location=self.env.docname, type="code_links", subtype="claim"
-        )
+        where = {"location": self.env.docname, "type": "code_links", "subtype": "claim"}
+        logger.warning("%s has no entry below %s", claim, claims, **where)
         return None
 
 

@@ -71,10 +71,11 @@ class PrintedBook(SingleFileHTMLBuilder):
         contents = global_toctree_for_doc(self.env, self.config.root_doc, self, collapse=False, maxdepth=2)
         if contents is not None:
             self.fix_refuris(contents)
-            for entries in list(contents.findall(nodes.bullet_list)):
-                if not next(entries.findall(nodes.reference), None):  # a part that is left out, below its caption
-                    place = entries.parent.index(entries)
-                    del entries.parent[place - isinstance(entries.parent[place - 1], nodes.title) : place + 1]
+            for part in list(contents.findall(nodes.bullet_list)):
+                part.children = [item for item in part if next(item.findall(nodes.reference), None)]
+                if not part.children:  # it goes, with its caption
+                    place = part.parent.index(part)
+                    del part.parent[place - isinstance(part.parent[place - 1], nodes.title) : place + 1]
             tree[0].insert(1, nodes.container("", contents, classes=["printed-contents"]))
         return tree
 

@@ -20,7 +20,7 @@ document.addEventListener("DOMContentLoaded", () => {
     box.addEventListener("scroll", look, {passive: true});
   };
   const watchAll = (selector) => document.querySelectorAll(`.bd-article :is(${selector})`).forEach(watch);
-  watchAll("pre, div.output, div.math, .pst-scrollable-table-container");
+  watchAll("pre, div.output, div.math, .pst-scrollable-table-container, section[id^='module-'] p");
   window.MathJax?.startup?.promise.then(() => watchAll("mjx-container[display='true']"));
 
   document.querySelector("main #search-input")?.removeAttribute("id"); // the page of results has two of them

@@ -1,4 +1,4 @@
-r"""What is remembered depends on what is reached: nothing else makes it again, and nothing that is reached is missed."""
+r"""What is remembered depends on what is reached: on all of it, and on nothing else."""
 
 from functools import partial
 
@@ -138,16 +138,32 @@ CALIBRATED = {"calibrated-d20", "calibrated-mixture-d20", "calibrated-flow-d20"}
 STARTED = {"neighbourhood-kept-d20"}  # from the calibrated flow
 DEPENDANTS = {
     "a head": ("vaelib.likelihoods.gaussian", "torch.full_like(mu, self.sigma)", "torch.full_like(mu, self.sigma) + 0"),
-    "the encoder": ("vaelib.networks", "nn.functional.softplus(self.sigma(h))", "nn.functional.softplus(2 * self.sigma(h))"),
-    "the divergence": ("vaelib.objectives", "return kl_divergence(qz_x, prior)", "return 1 * kl_divergence(qz_x, prior)"),
-    "a base class": ("vaelib.likelihoods.gaussian", "return self.get_buffer(\"variance\").sqrt()", "return self.get_buffer(\"variance\") ** 0.5"),
+    "the encoder": (
+        "vaelib.networks",
+        "nn.functional.softplus(self.sigma(h))",
+        "nn.functional.softplus(2 * self.sigma(h))",
+    ),
+    "the divergence": (
+        "vaelib.objectives",
+        "return kl_divergence(qz_x, prior)",
+        "return 1 * kl_divergence(qz_x, prior)",
+    ),
+    "a base class": (
+        "vaelib.likelihoods.gaussian",
+        'return self.get_buffer("variance").sqrt()',
+        'return self.get_buffer("variance") ** 0.5',
+    ),
     "a constant": ("vaelib.likelihoods.gaussian", "GECO_RATE = 0.01, 0.02", "GECO_RATE = 0.01, 0.03"),
-    "a helper two calls away": ("vaelib.diagnostics.latent", "precision = sigma_z.pow(-2)", "precision = 1 / sigma_z**2"),
+    "a helper two calls away": (
+        "vaelib.diagnostics.latent",
+        "precision = sigma_z.pow(-2)",
+        "precision = 1 / sigma_z**2",
+    ),
     "a prior": ("vaelib.priors", "torch.zeros(components)", "torch.ones(components)"),
     "the loop": ("vaelib.training", "loss.backward()", "(1 * loss).backward()"),
     "the images": ("vaelib.mnist", "QUICK_SPLIT_SEED = 0", "QUICK_SPLIT_SEED = 1"),
     "the classifier": ("vaelib.study.classifier", "0.4 * amount", "0.5 * amount"),
-}  # fmt: skip
+}
 
 
 def expected(what):

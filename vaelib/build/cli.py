@@ -176,7 +176,7 @@ def list_models(profile: Of = "quick", seed: Seed = 0, cache: Cache = None) -> N
 def show(name: str, profile: Of = "quick", seed: Seed = 0, cache: Cache = None) -> None:
     """The configuration of a model, where it is kept, and, once it is trained, its record, as JSON."""
     from vaelib.study.models import find
-    from vaelib.study.trained import entry, key
+    from vaelib.study.trained import config, entry, key
 
     model = find(name, profile, seed=seed)
     place = entry(model)
