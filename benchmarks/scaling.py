@@ -85,8 +85,9 @@ def peak_megabytes(name: str, profile: str) -> float:
     """Peak resident memory (Linux) of a process that loads a profile and trains a model for one epoch."""
     code = (
         "import re, torch; torch.set_num_threads(1)\n"
-        "from dataclasses import replace\nfrom vaelib.study.models import find_vae\nfrom vaelib.study.experiment import train\n"
-        f"train(replace(find_vae({name!r}, {profile!r}), epochs=1))\n"
+        "from dataclasses import replace\nfrom vaelib.study.models import find_vae\n"
+        "from vaelib.study.experiment import train\nfrom vaelib.study.trained import images\n"
+        f"train(replace(find_vae({name!r}, {profile!r}), epochs=1), images({profile!r}))\n"
         "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -4,8 +4,6 @@ import os
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache as memoise
 from functools import partial
 from threading import Lock, current_thread, main_thread
 from typing import Any, NamedTuple, TypeVar
@@ -14,7 +12,6 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from vaelib import mnist
 from vaelib.errors import MendableError
 from vaelib.study.cache import cache_folder
 from vaelib.study.experiment import Experiment, VaeExperiment
@@ -100,8 +97,7 @@ def _job(experiment: Experiment, **options: Any) -> Done:
     error = ""
     try:
         with _ONE_AT_A_TIME:
-            with subnormals_as_zero():
-                fetch(experiment, **options, report=lines.append)
+            fetch(experiment, **options, report=lines.append)
             if isinstance(experiment, VaeExperiment):
                 measured(summary, experiment, cache=options["cache"])
     except NonFiniteLossError as raised:
@@ -138,32 +134,10 @@ def _on_cluster(work: Sequence[Callable[[], Done]], scheduler: str) -> Iterator[
             yield done
 
 
-@contextmanager
-def subnormals_as_zero() -> Iterator[None]:
-    """In this thread, take numbers below 1e-38, which a processor handles slowly, for 0.
-
-    Adam's averages get there after some 800 steps without a gradient, as at pixels that are always black. Weights do
-    not: they are the same bit for bit, up to a third sooner.
-    """
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
 def _settled(piece: Callable[[], T], parent: int) -> T:
-    """In a process of its own, use one thread, read images once and leave Ctrl-C to the parent, which ends all."""
+    """In a process of its own, use one thread and leave Ctrl-C to the parent, which ends all."""
     if os.getpid() != parent:
         torch.set_num_threads(1)
-        _keep_images()
         if current_thread() is main_thread():  # elsewhere, as on a cluster's worker, signals are not ours
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     return piece()
-
-
-@memoise
-def _keep_images() -> None:
-    """From now on read and verify the images of a profile once: a process has many jobs, and none changes them."""
-    for profile, load in mnist.LOADERS.items():
-        mnist.LOADERS[profile] = memoise(load)
