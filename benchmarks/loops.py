@@ -36,7 +36,7 @@ OPERATIONS = 2 * (3 * sum(i * o for i, o in LAYERS) - 784 * HIDDEN)
 class Pictures(Dataset):
     """Images as torchvision's MNIST hands them out, one by one: a picture, changed into a tensor."""
 
-    def __init__(self, digits: data.Digits) -> None:
+    def __init__(self, digits: data.Images) -> None:
         self.levels = (digits.images.reshape(-1, 28, 28) * 255).round().byte()
         self.labels, self.transform = digits.labels, ToTensor()
 
@@ -70,7 +70,7 @@ def tutorial_loss(output: tuple[Tensor, Tensor, Tensor], x: Tensor) -> Tensor:
     return bce - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
 
 
-def tutorial(digits: data.Mnist, *, epochs: int) -> Iterator[tuple[float, float]]:
+def tutorial(digits: data.Dataset, *, epochs: int) -> Iterator[tuple[float, float]]:
     """Seconds of each epoch and the test ELBO after it; scoring is not timed."""
     with seeded(0):
         model = TutorialVAE()
@@ -93,11 +93,11 @@ def tutorial(digits: data.Mnist, *, epochs: int) -> Iterator[tuple[float, float]
 
 
 def ours(
-    digits: data.Mnist, *, epochs: int, batch_size: int = BATCH, learning_rate: float = 1e-3, decay: bool = False
+    digits: data.Dataset, *, epochs: int, batch_size: int = BATCH, learning_rate: float = 1e-3, decay: bool = False
 ) -> Iterator[tuple[float, float]]:
     """The same for the book's model and loop."""
     with seeded(0):
-        vae = find_vae(LOOP_MODEL).build()
+        vae = find_vae(LOOP_MODEL).build(digits.train.shape)
         steps = fit(
             vae,
             lambda x: -elbo_nats(vae, x),
@@ -117,7 +117,7 @@ def ours(
                 started = time.perf_counter()
 
 
-def pythae(digits: data.Mnist, *, epochs: int) -> Iterator[tuple[float, float]]:
+def pythae(digits: data.Dataset, *, epochs: int) -> Iterator[tuple[float, float]]:
     """The same for pythae's trainer, with an encoder and a decoder of the same layers."""
     logging.disable(logging.WARNING)
     from pythae.data.datasets import BaseDataset

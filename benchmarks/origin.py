@@ -4,9 +4,10 @@ import ast
 from pathlib import Path
 
 from training_cost import NAMES
-from vaelib.study.provenance import digest
 
 from vaelib.study.models import find_vae
+from vaelib.study.reach import digest
+from vaelib.study.trained import key
 
 #: The model of the loops, beside those whose cost is measured.
 LOOP_MODEL = "bernoulli-d20"
@@ -20,4 +21,4 @@ def origin() -> dict[str, str]:
     """
     files = sorted(set(Path(__file__).parent.glob("*.py")) - {Path(__file__)})
     code = {file.name: ast.unparse(ast.parse(file.read_text(encoding="utf-8"))) for file in files}
-    return {"benchmarks": digest(code)} | {name: find_vae(name, "full").key for name in (LOOP_MODEL, *NAMES)}
+    return {"benchmarks": digest(code)} | {name: key(find_vae(name, "full")) for name in (LOOP_MODEL, *NAMES)}

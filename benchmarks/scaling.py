@@ -23,13 +23,15 @@ IMAGES, LATENT_DIMS, WIDTHS, BATCHES = (
 TURNS = 5
 
 
-def seconds_per_epoch(experiment: VaeExperiment, images: torch.Tensor) -> float:
+def seconds_per_epoch(experiment: VaeExperiment, images: data.Images) -> float:
     """The fastest of a few epochs."""
     with seeded(0):
-        vae, best = experiment.build(), float("inf")
+        vae, best = experiment.build(images.shape), float("inf")
         for _ in range(TURNS):
             started = time.perf_counter()
-            for _ in fit(vae, lambda x: experiment.loss(vae, x), [images], epochs=1, batch_size=experiment.batch_size):
+            for _ in fit(
+                vae, lambda x: experiment.loss(vae, x), [images.images], epochs=1, batch_size=experiment.batch_size
+            ):
                 pass
             best = min(best, time.perf_counter() - started)
     return best
@@ -39,10 +41,10 @@ def against(name: str) -> dict[str, dict[str, float]]:
     """Microseconds per image of one model against each of four sizes, one thread, the others at their usual values."""
     torch.set_num_threads(1)
     model = find_vae(name, "full")
-    some = data.load("quick").train.images
-    many = some.repeat(15, 1)
+    some = data.load("quick").train
+    many = some[torch.arange(IMAGES[-1]) % len(some)]
 
-    def cost(experiment: VaeExperiment, images: torch.Tensor) -> float:
+    def cost(experiment: VaeExperiment, images: data.Images) -> float:
         return 1e6 * seconds_per_epoch(experiment, images) / len(images)
 
     return {
@@ -56,10 +58,10 @@ def against(name: str) -> dict[str, dict[str, float]]:
 def steps(name: str, threads: int) -> None:
     """One epoch of a model on the quick profile."""
     torch.set_num_threads(threads)
-    experiment, images = find_vae(name), data.load("quick").train.images
+    experiment, images = find_vae(name), data.load("quick").train
     with seeded(0):
-        vae = experiment.build()
-        for _ in fit(vae, lambda x: experiment.loss(vae, x), [images], epochs=1):
+        vae = experiment.build(images.shape)
+        for _ in fit(vae, lambda x: experiment.loss(vae, x), [images.images], epochs=1):
             pass
 
 
@@ -85,9 +87,9 @@ def peak_megabytes(name: str, profile: str) -> float:
     """Peak resident memory (Linux) of a process that loads a profile and trains a model for one epoch."""
     code = (
         "import re, torch; torch.set_num_threads(1)\n"
-        "from dataclasses import replace\nfrom vaelib.study.models import find_vae\n"
-        "from vaelib.study.experiment import train\nfrom vaelib.study.trained import images\n"
-        f"train(replace(find_vae({name!r}, {profile!r}), epochs=1), images({profile!r}))\n"
+        "from dataclasses import replace\nfrom vaelib import data\nfrom vaelib.study.experiment import train\n"
+        "from vaelib.study.models import find_vae\n"
+        f"train(replace(find_vae({name!r}, {profile!r}), epochs=1), data.load({profile!r}))\n"
         "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

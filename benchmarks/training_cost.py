@@ -31,14 +31,14 @@ NAMES = (
 def microseconds_per_image() -> dict[str, float]:
     """The fastest turn of each model."""
     torch.set_num_threads(1)
-    images = data.load("quick").train.images[: STEPS * BATCH]
+    images = data.load("quick").train[: STEPS * BATCH]
     models = {name: find_vae(name) for name in NAMES}
     with seeded(0):
-        built = {name: model.build() for name, model in models.items()}
+        built = {name: model.build(images.shape) for name, model in models.items()}
         best = dict.fromkeys(NAMES, float("inf"))
         for _ in range(TURNS):
             for name in NAMES:
-                steps = fit(built[name], lambda x, n=name: models[n].loss(built[n], x), [images], epochs=1)
+                steps = fit(built[name], lambda x, n=name: models[n].loss(built[n], x), [images.images], epochs=1)
                 started = time.perf_counter()
                 for _ in steps:
                     pass

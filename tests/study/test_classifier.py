@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from vaelib.diagnostics.samples import features
+from vaelib.mnist import SHAPE
 from vaelib.study.classifier import FEATURES, Classifier, blur, spoil
 
 
 def test_features_are_what_the_logits_are_made_from():
-    judge, x = Classifier().eval(), torch.rand(7, 784)
+    judge, x = Classifier(SHAPE).eval(), torch.rand(7, 784)
     found = features(judge, x)
     assert found.shape == (7, FEATURES)
     with torch.no_grad():
@@ -22,13 +23,13 @@ def test_features_are_what_the_logits_are_made_from():
 
 
 def test_the_classifier_cuts_values_that_no_pixel_can_show():
-    judge, x = Classifier().eval(), torch.randn(5, 784)
+    judge, x = Classifier(SHAPE).eval(), torch.randn(5, 784)
     assert torch.equal(judge.features(x), judge.features(x.clamp(0, 1)))
 
 
 def test_spoiled_images_are_images_and_every_one_is_changed():
     x = torch.rand(200, 784)
-    spoiled = spoil(x)
+    spoiled = spoil(x, shape=SHAPE)
     assert spoiled.shape == x.shape
     assert 0 <= spoiled.min() <= spoiled.max() <= 1
     assert (spoiled != x).any(dim=1).sum() > 195  # a mixture may be with itself
@@ -37,7 +38,7 @@ def test_spoiled_images_are_images_and_every_one_is_changed():
 def test_blur_keeps_the_sum_of_a_spot_and_spreads_it_by_its_width():
     spot = torch.zeros(1, 28, 28)
     spot[0, 14, 14] = 1
-    blurred = blur(spot.flatten(1), width=1.2).reshape(28, 28)
+    blurred = blur(spot.flatten(1), width=1.2, shape=SHAPE).reshape(28, 28)
     offsets = torch.arange(28) - 14.0
     assert blurred.sum().item() == pytest.approx(1, abs=1e-4)
     assert (blurred.sum(dim=1) * offsets.square()).sum().item() == pytest.approx(1.2**2, rel=0.02)
