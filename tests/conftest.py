@@ -1,5 +1,6 @@
 r"""What the tests share: one seed, a cache of their own, the digits, and linear VAEs, of which all is known exactly."""
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -64,10 +65,30 @@ def _linear(W: Tensor) -> Linear:
 
 
 @pytest.fixture
-def noise(monkeypatch):
+def in_place_of_quick() -> Iterator[Callable[[Callable[[torch.device], data.Dataset]], None]]:
+    """Puts what a function loads in the place of the quick profile."""
+    from vaelib.study import trained
+
+    def forget() -> None:
+        trained._kept.cache_clear()
+
+    def put(load: Callable[[torch.device], data.Dataset]) -> None:
+        patch.setitem(mnist.LOADERS, "quick", load)
+        forget()
+
+    with pytest.MonkeyPatch.context() as patch:
+        yield put
+    forget()
+
+
+@pytest.fixture
+def noise(in_place_of_quick) -> None:
     """In the place of the digits of the quick profile, 300 images of noise to train and 100 to test."""
     levels = torch.randint(0, 256, (400, 784), generator=torch.Generator().manual_seed(1))
-    images, labels = levels / 255, torch.arange(400) % 10
-    both = data.Images(images, labels, mnist.SHAPE)
+    both = data.Images(levels / 255, torch.arange(400) % 10, mnist.SHAPE)
     digits = data.Dataset(both[:300], both[300:], "noise", "quick", "noise", "0" * 64)
-    monkeypatch.setitem(mnist.LOADERS, "quick", lambda device: digits)
+
+    def load(device: torch.device) -> data.Dataset:
+        return digits
+
+    in_place_of_quick(load)

@@ -7,16 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vaelib.errors import MendableError
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 LEVELS = 256
 #: Standard deviation of the uniform noise that :func:`dequantise` adds: the width of one grey level over sqrt(12).
@@ -30,6 +26,9 @@ PROFILES = ("quick", "full", "fashion")
 
 #: Share and seed of the test images that are split off where a visitor's data have none.
 TEST_SHARE, SPLIT_SEED = 0.2, 0
+
+#: (height, width) of grey images, (channels, height, width) of coloured ones.
+Shape = tuple[int, ...]
 
 #: Suffixes of the pictures that are read from a folder.
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -50,8 +49,8 @@ class Images:
     """`[N, m]`, m the product of `shape`."""
     labels: Tensor | None
     """`[N]`, int64."""
-    shape: tuple[int, ...]
-    """(height, width) of grey images, (channels, height, width) of coloured ones."""
+    shape: Shape
+    """Of one image, as a picture."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -145,7 +144,7 @@ def load(source: Source = "quick", *, device: torch.device | str = "cpu") -> Dat
 
 
 def fingerprint(source: Source) -> str:
-    """SHA-256 of the pixels to train on (of a profile as in `vaelib.mnist.CHECKSUMS`), for the key of a model."""
+    """SHA-256 of a profile's pixels, as in `vaelib.mnist.CHECKSUMS`, or of all that your own source holds."""
     if not isinstance(source, str) or source not in PROFILES:
         return load(source).sha256
     from vaelib import mnist
@@ -169,7 +168,8 @@ def _own(source: Source, device: torch.device) -> Dataset:
             raise DataError(f"test_images of {name} have the shape {test.shape}, images {train.shape}; make them alike")
     else:
         train, test = _split(train)
-    sha256 = hashlib.sha256(train.images.cpu().numpy().tobytes()).hexdigest()
+    parts = (train.images, train.labels, test.images, test.labels)
+    sha256 = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in parts if part is not None)).hexdigest()
     return Dataset(train, test, name, "own", str(source) if isinstance(source, str | Path) else name, sha256)
 
 
@@ -216,26 +216,26 @@ def _pictures(folder: Path) -> dict[str, np.ndarray]:
             f"{folder} has pictures in subfolders and beside them; move all of them into subfolders, or none"
         )
     pictures = [_picture(file) for file in files]
-    size, _ = Counter(picture.size for picture in pictures).most_common(1)[0]
-    for file, picture in zip(files, pictures, strict=True):
-        if picture.size != size:
-            raise DataError(f"{file} is of size {picture.size}, others are of {size}; give all of them one size")
-    mode = "L" if all(picture.mode == "L" for picture in pictures) else "RGB"
-    arrays = {"images": np.stack([np.asarray(picture.convert(mode)) for picture in pictures])}
-    if files[0].parent != folder:
-        arrays["labels"] = np.unique([str(file.parent) for file in files], return_inverse=True)[1]
-    return arrays
+    sizes = [picture.shape[:2] for picture in pictures]
+    size, _ = Counter(sizes).most_common(1)[0]
+    for file, other in zip(files, sizes, strict=True):
+        if other != size:
+            raise DataError(f"{file} is of size {other}, others are of {size}; give all of them one size")
+    if any(picture.ndim == 3 for picture in pictures):
+        pictures = [picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1) for picture in pictures]
+    labels = np.unique([str(file.parent) for file in files], return_inverse=True)[1]
+    return {"images": np.stack(pictures)} | ({"labels": labels} if files[0].parent != folder else {})
 
 
-def _picture(file: Path) -> "Image.Image":
-    """Grey or RGB, 8 bits; what is transparent is shown as it would be without."""
+def _picture(file: Path) -> np.ndarray:
+    """Levels `[H, W]`, or `[H, W, 3]` of a coloured picture; transparency is ignored."""
     from PIL import Image
 
     try:
         with Image.open(file) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise DataError(f"{file} has more than 256 levels (mode {picture.mode}); save it with 8 bits")
-            return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+            return np.asarray(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{file} is no picture that can be read ({error}); remove or replace it") from error
 

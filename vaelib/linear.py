@@ -5,12 +5,12 @@ Use float64 where sigma is small against the columns of W.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, kl_divergence
 
+from vaelib.data import Shape
 from vaelib.errors import positive_std
 from vaelib.networks import diagonal_normal
 from vaelib.vae import VAE
@@ -99,7 +99,7 @@ class LinearEncoder(nn.Module):
 class LinearGaussian(nn.Module):
     r""":math:`N(Wz + b, \sigma^2 I)` with one :math:`\sigma` chosen by hand: the likelihood of the linear VAE."""
 
-    def __init__(self, *, features: int, shape: Sequence[int], sigma: float) -> None:
+    def __init__(self, *, features: int, shape: Shape, sigma: float) -> None:
         super().__init__()
         self.sigma = positive_std("sigma", sigma)
         self.mu = nn.Linear(features, math.prod(shape))
@@ -116,7 +116,7 @@ class SharedLinearGaussian(nn.Module):
     It has no floor and needs none while the images fill more than d dimensions (Tipping and Bishop 1999, equation 8).
     """
 
-    def __init__(self, *, features: int, shape: Sequence[int]) -> None:
+    def __init__(self, *, features: int, shape: Shape) -> None:
         super().__init__()
         self.mu = nn.Linear(features, math.prod(shape))
         self.log_sigma = nn.Parameter(torch.zeros(()))
@@ -134,22 +134,16 @@ class SharedLinearGaussian(nn.Module):
 
 def linear_vae(*, pixels: int, latent_dim: int, sigma: float) -> VAE:
     """A VAE whose networks are linear: W is `head.mu.weight`, b is `head.mu.bias`; raises ValueError for sigma <= 0."""
-    return VAE(
-        encoder=LinearEncoder(pixels=pixels, latent_dim=latent_dim),
-        decoder=nn.Identity(),
-        head=LinearGaussian(features=latent_dim, shape=(pixels,), sigma=sigma),
-        latent_dim=latent_dim,
-    )
+    encoder = LinearEncoder(pixels=pixels, latent_dim=latent_dim)
+    head = LinearGaussian(features=latent_dim, shape=(pixels,), sigma=sigma)
+    return VAE(encoder=encoder, decoder=nn.Identity(), head=head, latent_dim=latent_dim)
 
 
 def shared_linear_vae(*, pixels: int, latent_dim: int) -> VAE:
     """A :func:`linear_vae` that learns its sigma, which starts at 1 and is `head.sigma`."""
-    return VAE(
-        encoder=LinearEncoder(pixels=pixels, latent_dim=latent_dim),
-        decoder=nn.Identity(),
-        head=SharedLinearGaussian(features=latent_dim, shape=(pixels,)),
-        latent_dim=latent_dim,
-    )
+    encoder = LinearEncoder(pixels=pixels, latent_dim=latent_dim)
+    head = SharedLinearGaussian(features=latent_dim, shape=(pixels,))
+    return VAE(encoder=encoder, decoder=nn.Identity(), head=head, latent_dim=latent_dim)
 
 
 def _posterior_matrix(W: Tensor, sigma: float) -> Tensor:

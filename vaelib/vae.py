@@ -1,11 +1,12 @@
 r"""The VAE: a prior over z, a likelihood of x given z, and an approximate posterior of z given x."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vaelib.data import Shape
 from vaelib.networks import HIDDEN, DecoderBody, Encoder
 from vaelib.priors import StandardNormal
 
@@ -83,7 +84,7 @@ class VAE(nn.Module):
 
 def mlp_vae(
     *,
-    shape: Sequence[int],
+    shape: Shape,
     latent_dim: int,
     head: Callable[..., nn.Module],
     prior: Callable[..., nn.Module] = StandardNormal,

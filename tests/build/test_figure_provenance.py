@@ -8,7 +8,7 @@ import pytest
 from docutils.nodes import make_id
 from sphinx.application import Sphinx
 
-from vaelib.build import configurations, notebooks
+from vaelib.build import notebooks, pages
 from vaelib.study.models import experiments
 
 EXTENSIONS = Path(__file__).parents[2] / "book" / "_ext"
@@ -35,7 +35,7 @@ def built(tmp_path, monkeypatch):
             if printed:
                 cell.outputs.insert(0, nbformat.v4.new_output("stream", text=printed))
             if used is not None:
-                cell.metadata[notebooks.PROVENANCE] = {"models": used, "parameters": {"profile": "quick", "seed": 4}}
+                cell.metadata[notebooks.OURS] = {"models": used, "parameters": {"profile": "quick", "seed": 4}}
             cells.append(cell)
         source = tmp_path / "source"
         source.mkdir()
@@ -141,7 +141,7 @@ def test_a_model_without_an_entry_is_named_and_warned_of(built):
 
 
 def test_the_page_of_models_has_a_label_for_each_and_says_what_is_not_trained():
-    page = configurations.as_markdown("quick", seed=3)
+    page = pages.models_markdown("quick", seed=3)
     labels = re.findall(r"^\(model-(.*)\)=\n## (.*)$", page, re.MULTILINE)
     assert labels == [(name, name) for name in experiments("quick")]
     assert page.count("Not in the cache of this build") == len(labels)

@@ -1,15 +1,15 @@
 """How models are trained side by side."""
 
 import os
+from functools import partial
 from itertools import count
 
 import pytest
 import torch
 from torch import nn
 
-from vaelib import data
+from vaelib import data, mnist
 from vaelib.build import jobs
-from vaelib.study import comparison as verdict
 from vaelib.study import models as catalogue
 from vaelib.training import NonFiniteLossError, fit
 
@@ -59,7 +59,7 @@ def test_a_job_trains_with_subnormals_as_zero_and_measures_with_them(monkeypatch
         kept.append(bool(torch.full((1,), 1e-39) * 1 > 0))
 
     monkeypatch.setattr(jobs, "fetch", look)
-    monkeypatch.setattr(jobs, "panel", look)
+    monkeypatch.setattr(jobs, "measured", look)
     assert list(jobs.run_all([catalogue.find("simple-d2")], jobs=1))
     assert kept == [False, True]
 
@@ -73,43 +73,35 @@ def test_an_error_in_training_leaves_subnormals_as_they_are():
 def test_the_yardstick_goes_first_and_the_last_of_the_catalogue_next(monkeypatch):
     names = ["simple-d2", "classifier", "calibrated-d20"]
     monkeypatch.setattr(jobs, "fetch", lambda *arguments, **options: None)
-    monkeypatch.setattr(jobs, "panel", lambda *arguments, **options: None)
+    monkeypatch.setattr(jobs, "measured", lambda *arguments, **options: None)
     done = jobs.run_all([catalogue.find(name) for name in names], jobs=1)
     assert [job.experiment.name for job in done] == ["classifier", "calibrated-d20", "simple-d2"]
 
 
-def test_what_a_book_is_measured_by_is_measured_once(monkeypatch):
-    work = []
-    monkeypatch.setattr(jobs, "_run", lambda pieces, jobs: work.extend(pieces))
-    jobs.measure_book("quick", seed=0)
-    pieces = [(piece.func, repr(piece.args)) for piece in work]
-    assert len(set(pieces)) == len(pieces)
-    rows = [piece.args[0] for piece in work if piece.func is verdict.measure]
-    assert {row.name for row in rows if row.seed == 0} == {row.name for row in verdict.contenders("quick", seed=0)}
-    assert {row.seed for row in rows} == set(catalogue.table_seeds(0))
-
-
 def test_a_process_of_its_own_reads_the_images_once_for_all_its_jobs(monkeypatch):
     read = []
-    monkeypatch.setattr(data, "PROFILES", {"quick": lambda device: read.append(device) or device})
+    monkeypatch.setattr(mnist, "LOADERS", {"quick": lambda device: read.append(device) or device})
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     monkeypatch.setattr("signal.signal", lambda *arguments: None)
     jobs._keep_images.cache_clear()
-    jobs._settle(parent=os.getpid())
+    jobs._settled(lambda: None, parent=os.getpid())
     data.load("quick"), data.load("quick")
     assert len(read) == 2  # the caller's own process goes on as it was
     for _ in range(2):
-        jobs._settle(parent=-1)
+        jobs._settled(lambda: None, parent=-1)
         data.load("quick"), data.load("quick")
     assert len(read) == 3
     jobs._keep_images.cache_clear()
 
 
-def test_whatever_is_trained_or_measured_settles_first(monkeypatch):
-    told = []
-    monkeypatch.setattr(jobs, "_settle", lambda parent: told.append(parent))
-    monkeypatch.setattr(jobs, "fetch", lambda *arguments, **options: told.append("trained"))
-    monkeypatch.setattr(jobs, "panel", lambda *arguments, **options: None)
-    jobs._settled(lambda: told.append("measured"), 7)
-    list(jobs.run_all([catalogue.find("simple-d2")], jobs=1))
-    assert told == [7, "measured", os.getpid(), "trained"]
+@pytest.mark.parametrize("workers", [1, 2])
+def test_work_side_by_side_is_all_done_and_settled_first(workers, monkeypatch):
+    done = list(jobs.side_by_side([partial(pow, 2, n) for n in range(6)] + [torch.get_num_threads], jobs=workers))
+    assert {1, 2, 4, 8, 16, 32} <= set(done) and len(done) == 7
+    if workers > 1:
+        assert done.count(1) == 2, "a process of its own has one thread"
+
+
+def test_an_error_in_one_piece_ends_all():
+    with pytest.raises(ZeroDivisionError):
+        list(jobs.side_by_side([partial(pow, 0, -1)], jobs=1))

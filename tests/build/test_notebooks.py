@@ -10,7 +10,8 @@ import nbformat
 import numpy as np
 import pytest
 
-from vaelib.build.notebooks import PROVENANCE, makes_figure, picture
+from vaelib.build.notebooks import picture
+from vaelib.build.provenance import OURS, makes_figure
 from vaelib.study.models import experiments
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +95,7 @@ def test_each_picture_has_a_name_a_caption_and_a_text_for_those_who_cannot_see_i
 @each_notebook
 def test_each_figure_says_which_models_of_the_catalogue_it_was_computed_from(path):
     for index, cell in code_cells(path).items():
-        provenance = cell.metadata.get(PROVENANCE)
+        provenance = cell.metadata.get(OURS)
         assert (provenance is not None) == makes_figure(cell), f"cell {index}: store fresh outputs with: make refresh"
         if provenance:
             assert provenance["parameters"] == parameters(path)
@@ -102,21 +103,11 @@ def test_each_figure_says_which_models_of_the_catalogue_it_was_computed_from(pat
             assert provenance["models"].get("quick", {}).keys() <= experiments("quick").keys()
 
 
-@each_notebook
-def test_a_figure_of_named_models_was_computed_from_them(path):
-    for index, cell in code_cells(path).items():
-        if makes_figure(cell):
-            models = cell.metadata[PROVENANCE]["models"].get("quick", {})
-            named = {node.value for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Constant)}
-            assert models.keys() >= named & experiments("quick").keys(), f"cell {index}"
-            assert models or "find_vae" not in cell.source, f"cell {index}"
-
-
 def test_figures_name_the_models_that_they_show_and_no_others():
     def models(notebook, figure):
         cells = code_cells(ROOT / "book" / notebook).values()
         (cell,) = (cell for cell in cells if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == figure)
-        return cell.metadata[PROVENANCE]["models"].get("quick", {})
+        return cell.metadata[OURS]["models"].get("quick", {})
 
     assert models("5_1_simple_vae.ipynb", "fig-vae-graph") == {}
     assert models("5_2_visualization.ipynb", "fig-pca") == {}
@@ -140,7 +131,7 @@ def test_the_stored_figures_are_what_the_code_makes_now(path):
     stored_cells, fresh_cells = code_cells(path), code_cells(fresh_path)
     for index, stored in stored_cells.items():
         assert stored.source == fresh_cells[index].source, f"cell {index} was edited since; run: make notebooks"
-        assert stored.metadata.get(PROVENANCE) == fresh_cells[index].metadata.get(PROVENANCE), f"cell {index}"
+        assert stored.metadata.get(OURS) == fresh_cells[index].metadata.get(OURS), f"cell {index}"
         old, new = pictures(stored), pictures(fresh_cells[index])
         assert len(old) == len(new), f"cell {index} showed {len(old)} pictures and now shows {len(new)}"
         for before, after in zip(old, new, strict=True):

@@ -1,20 +1,20 @@
-r"""The cache: complete or absent, verified when read, and keyed by code but not by prose."""
+r"""The cache: complete or absent, verified when read."""
 
 import errno
-import importlib
-import json
+import os
 import re
-import sys
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
-
-from vaelib.study import cache as store
-from vaelib.study import provenance
-from vaelib.study.cache import DamagedEntryError, Entry, UnwritableCacheError, cache_folder, remembered
 from vaelib.study.provenance import code_digest, digest
+
+from vaelib.study import cache
+from vaelib.study.cache import DamagedEntryError, Entry, UnwritableCacheError, cache_folder, remembered
 
 RECORD = {"name": "a model", "metrics": {"mse": 0.0123}}
 WEIGHTS = {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
@@ -49,7 +49,7 @@ def test_what_is_written_is_read_bit_for_bit(entry):
 
 def test_a_record_without_weights_has_none(entry):
     entry.write(RECORD)
-    assert entry.read()[1] == {} and not entry.weights_file.exists()
+    assert entry.read()[1] == {}
 
 
 def test_a_record_is_sealed_as_json_holds_it(entry):
@@ -76,66 +76,85 @@ def test_who_waited_for_another_reads_what_it_wrote(entry):
 # Damage
 
 
-def flip(file):
+def parts(file):
+    """Where the header of a safetensors file ends, and its bytes."""
     content = bytearray(file.read_bytes())
-    content[-1] ^= 1
+    return 8 + int.from_bytes(content[:8], "little"), content
+
+
+def flip(file, place):
+    """One bit, counted from the start of the file or, below 0, from its end."""
+    _, content = parts(file)
+    content[place] ^= 1
     file.write_bytes(content)
 
 
-def swap(file, with_file):
-    mine, other = file.read_bytes(), with_file.read_bytes()
-    file.write_bytes(other)
-    with_file.write_bytes(mine)
+def alter(file, old, new):
+    content = file.read_bytes()
+    assert old in content and len(old) == len(new)
+    file.write_bytes(content.replace(old, new, 1))
 
 
-WEIGHT_DAMAGES = {
-    "truncated": lambda entry, other: entry.weights_file.write_bytes(entry.weights_file.read_bytes()[:-1]),
-    "truncated to nothing": lambda entry, other: entry.weights_file.write_bytes(b""),
-    "altered by one bit": lambda entry, other: flip(entry.weights_file),
-    "missing": lambda entry, other: entry.weights_file.unlink(),
-    "swapped": lambda entry, other: swap(entry.weights_file, other.weights_file),
+def swap_tensors(file, with_file):
+    """The header of one file, and so its record and its checksum, before the tensors of another."""
+    (mine, content), (other, others) = parts(file), parts(with_file)
+    assert content[mine:] != others[other:]
+    file.write_bytes(content[:mine] + others[other:])
+
+
+def sealed(file, record):
+    """A file whose record is another, with its checksum beside it, as a program of another kind might write it."""
+    safetensors.torch.save_file({}, file, metadata={"record": record, "sha256": "0" * 64})
+
+
+DAMAGES = {
+    "truncated": lambda file, other: file.write_bytes(file.read_bytes()[:-1]),
+    "truncated to the header": lambda file, other: file.write_bytes(file.read_bytes()[: parts(file)[0]]),
+    "truncated within the header": lambda file, other: file.write_bytes(file.read_bytes()[:20]),
+    "truncated to nothing": lambda file, other: file.write_bytes(b""),
+    "a byte too long": lambda file, other: file.write_bytes(file.read_bytes() + b"0"),
+    "a weight altered by one bit": lambda file, other: flip(file, -1),
+    "its length altered by one bit": lambda file, other: flip(file, 0),
+    "a number of the record altered": lambda file, other: alter(file, b".0123", b".0124"),
+    "the shape of a weight altered": lambda file, other: alter(file, b"[2,3]", b"[3,2]"),
+    "the checksum altered": lambda file, other: alter(file, b'"sha256":"', b'"sha257":"'),
+    "swapped": lambda file, other: file.write_bytes(other.read_bytes()),
+    "swapped weights": swap_tensors,
+    "not text": lambda file, other: file.write_bytes(b"\xff\xfe\xfd"),
+    "zeros": lambda file, other: file.write_bytes(bytes(100)),
+    "no metadata": lambda file, other: safetensors.torch.save_file({}, file),
+    "the record a list": lambda file, other: sealed(file, "[]"),
+    "the record a number": lambda file, other: sealed(file, "1"),
+    "the record empty": lambda file, other: sealed(file, "{}"),
+    "missing": lambda file, other: file.unlink(),
 }
-RECORD_DAMAGES = {
-    "truncated": lambda entry, other: entry.record_file.write_bytes(entry.record_file.read_bytes()[:-20]),
-    "truncated to nothing": lambda entry, other: entry.record_file.write_bytes(b""),
-    "altered": lambda entry, other: entry.record_file.write_text(entry.record_file.read_text().replace(".0123", ".0")),
-    "not text": lambda entry, other: entry.record_file.write_bytes(b"\xff\xfe\xfd"),
-    "a list": lambda entry, other: entry.record_file.write_text("[]"),
-    "a number": lambda entry, other: entry.record_file.write_text("1"),
-    "no record": lambda entry, other: entry.record_file.write_text("{}"),
-    "swapped": lambda entry, other: swap(entry.record_file, other.record_file),
-    "swapped with its weights": lambda entry, other: (
-        swap(entry.record_file, other.record_file),
-        swap(entry.weights_file, other.weights_file),
-    ),
-}
 
 
-def assert_nothing_is_loaded(entry, file, monkeypatch):
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_of_a_damaged_entry_nothing_is_loaded(damage, entry, other, monkeypatch):
     """Reading names the file and the command that mends it, and unpacks no weights."""
-    monkeypatch.setattr(store, "tensors_from_bytes", lambda content: pytest.fail("weights were loaded"))
-    with pytest.raises(DamagedEntryError, match=re.escape(f"{file} is damaged")) as caught:
+    entry.write(RECORD, WEIGHTS)
+    DAMAGES[damage](entry.file, other.file)
+    monkeypatch.setattr(cache, "load", lambda content: pytest.fail("weights were loaded"))
+    with pytest.raises(DamagedEntryError, match=re.escape(f"{entry.file} is damaged")) as caught:
         entry.read()
-    assert f"rm {entry.record_file} {entry.weights_file}" in str(caught.value)
+    assert str(caught.value).endswith(f"\n  rm {entry.file}")
 
 
-@pytest.mark.parametrize("damage", WEIGHT_DAMAGES)
-def test_damaged_weights_are_never_loaded(damage, entry, other, monkeypatch):
-    entry.write(RECORD, WEIGHTS)
-    WEIGHT_DAMAGES[damage](entry, other)
-    assert_nothing_is_loaded(entry, entry.weights_file, monkeypatch)
-
-
-@pytest.mark.parametrize("damage", RECORD_DAMAGES)
-def test_weights_of_a_damaged_record_are_never_loaded(damage, entry, other, monkeypatch):
-    entry.write(RECORD, WEIGHTS)
-    RECORD_DAMAGES[damage](entry, other)
-    assert_nothing_is_loaded(entry, entry.record_file, monkeypatch)
+def test_no_byte_of_a_file_can_be_altered_unseen(entry):
+    entry.write({"name": "a"}, {"w": torch.ones(2)})
+    content = entry.file.read_bytes()
+    for place in range(len(content)):
+        flip(entry.file, place)
+        with pytest.raises(DamagedEntryError):
+            entry.read()
+        entry.file.write_bytes(content)
+    assert entry.read()[0]["name"] == "a"
 
 
 def test_what_was_remembered_is_verified_too(entry):
     entry.write(RECORD)
-    RECORD_DAMAGES["altered"](entry, None)
+    alter(entry.file, b".0123", b".0124")
     with pytest.raises(DamagedEntryError):
         remembered(entry, lambda: pytest.fail("computed again"))
 
@@ -143,25 +162,25 @@ def test_what_was_remembered_is_verified_too(entry):
 # Writing is atomic, or an error says what to do
 
 
-@pytest.mark.parametrize("failing", [1, 2], ids=["in the weights", "in the record"])
+@pytest.mark.parametrize("before", [None, {"name": "before"}], ids=["of nothing", "of what was there before"])
 @pytest.mark.parametrize(
     ("failure", "error"),
     [(OSError(errno.ENOSPC, "No space left"), UnwritableCacheError), (KeyboardInterrupt(), KeyboardInterrupt)],
     ids=["a full disk", "ctrl-c"],
 )
-def test_a_failure_in_the_middle_leaves_no_entry_and_no_temporary_file(failing, failure, error, entry, monkeypatch):
-    calls = []
+def test_a_failure_in_the_middle_leaves_no_temporary_file_and_no_change(before, failure, error, entry, monkeypatch):
+    if before:
+        entry.write(before)
 
     def fsync(handle):
-        calls.append(handle)
-        if len(calls) == failing:
-            raise failure
+        raise failure
 
-    monkeypatch.setattr(store.os, "fsync", fsync)
-    with pytest.raises(error):
-        entry.write(RECORD, WEIGHTS)
-    assert not entry.exists()
-    assert {file.name for file in entry.folder.iterdir()} <= {entry.weights_file.name}
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.os, "fsync", fsync)
+        with pytest.raises(error):
+            entry.write(RECORD, WEIGHTS)
+    assert entry.exists() is bool(before) and (not before or entry.read()[0]["name"] == "before")
+    assert {file.name for file in entry.folder.iterdir()} <= {entry.file.name}
     entry.write(RECORD, WEIGHTS)
     assert entry.read()[0].items() >= RECORD.items()
 
@@ -199,6 +218,37 @@ def test_a_folder_that_cannot_be_written_says_how_to_move_it(tmp_path):
         in_place_of_the_folder(tmp_path).write(RECORD, WEIGHTS)
 
 
+def test_a_file_that_may_not_be_read_says_how_to_move_and_is_not_called_damaged(entry, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    entry.write(RECORD)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UnwritableCacheError, match=r"Permission denied.*set VAELIB_CACHE"):
+        entry.read()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077], ids=oct)
+def test_who_may_read_an_entry_and_lock_it_is_left_to_the_umask(umask, entry):
+    """A cache may be shared by a group, or by nobody."""
+    before = os.umask(umask)
+    try:
+        with entry.lock():
+            entry.write(RECORD, WEIGHTS)
+        assert os.umask(umask) == umask  # looked up, and given back
+    finally:
+        os.umask(before)
+    modes = {file.suffix: stat.S_IMODE(file.stat().st_mode) for file in entry.folder.iterdir()}
+    assert modes == dict.fromkeys((".safetensors", ".lock"), 0o666 & ~umask)
+
+
+def test_who_gets_the_lock_removes_what_a_holder_that_died_left_half_written(entry, other):
+    half, others = entry.folder / f".{entry.key}.half", entry.folder / f".{other.key}.half"
+    half.touch(), others.touch()
+    with entry.lock():
+        assert not half.exists() and others.exists() and other.exists()
+
+
 def test_a_finished_entry_is_read_without_its_lock(entry):
     entry.write(RECORD)
     in_place_of_the_lock(entry.folder)
@@ -213,92 +263,9 @@ def test_the_cache_is_where_one_says_else_where_vaelib_cache_says_else_in_the_ch
     assert cache_folder(tmp_path / "a") == tmp_path / "a"
     assert cache_folder() == tmp_path / "b"
     monkeypatch.delenv("VAELIB_CACHE")
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "checkout" / "vaelib" / "store.py"))
-    monkeypatch.setattr(store.platformdirs, "user_cache_path", lambda name: tmp_path / "user" / name)
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "checkout" / "vaelib" / "study" / "cache.py"))
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / "user" / name)
     assert cache_folder() == tmp_path / "user" / "vaelib"
     (tmp_path / "checkout").mkdir()
     (tmp_path / "checkout" / "pyproject.toml").touch()
     assert cache_folder() == tmp_path / "checkout" / "_cache"
-
-
-# Keys
-
-
-def test_a_digest_ignores_the_order_of_keys_and_nothing_else():
-    assert digest({"a": 1, "b": [2, 3]}) == digest({"b": [2, 3], "a": 1})
-    values = [{"a": 1}, {"a": 1.5}, {"a": "1"}, {"a": None}, {"b": 1}, {"a": [1]}, [1, 2], [2, 1]]
-    assert len({digest(value) for value in values}) == len(values)
-    assert digest(json.loads('{"a": 1e-3}')) == digest({"a": 0.001})
-
-
-SOURCE = '''"""A module."""
-from fakelib.inner import g
-
-def f(x):
-    """A docstring."""
-    return g(x) + 1  # a comment
-'''
-PROSE = [
-    ("A module.", "Another text."),
-    ('    """A docstring."""\n', ""),
-    ("  # a comment", ""),
-    ("g(x) + 1", "(\n        g(x)\n        + 1\n    )"),
-]
-CODE = [("+ 1", "+ 2"), ("g(x)", "g(-x)"), ("def f(x)", "def f(x, y=0)"), ("g(x) + 1", "g(x) + 1, 'text'")]
-
-
-@pytest.fixture
-def edited(tmp_path, monkeypatch):
-    """Digest of `fakelib.outer`, which imports the others one by another, after one edit of one."""
-    sys.modules.pop("fakelib", None)
-    monkeypatch.setattr(provenance, "PACKAGE", "fakelib")
-    monkeypatch.syspath_prepend(tmp_path)
-    sources = {
-        "__init__": "",
-        "outer": SOURCE,
-        "inner": "import fakelib.innermost\n\ndef g(x):\n    return fakelib.innermost.h(x)\n",
-        "innermost": "from fakelib import deepest\n\ndef h(x):\n    return 2 * deepest.A\n",
-        "deepest": "from fakelib.outer import f\nA = 1\n",
-        "elsewhere": "A = 1\n",
-    }
-    (tmp_path / "fakelib").mkdir()
-
-    def digest_after(module="outer", old="", new=""):
-        assert old in sources[module]
-        for name, source in sources.items():
-            text = source.replace(old, new) if name == module and old else source
-            (tmp_path / "fakelib" / f"{name}.py").write_text(text)
-        importlib.invalidate_caches()
-        code_digest.cache_clear()
-        return code_digest("fakelib.outer")
-
-    yield digest_after
-    code_digest.cache_clear()
-
-
-@pytest.mark.parametrize(("old", "new"), PROSE, ids=["module", "docstring", "comment", "layout"])
-def test_prose_does_not_change_the_digest_of_code(old, new, edited):
-    assert edited("outer", old, new) == edited()
-
-
-@pytest.mark.parametrize(("old", "new"), CODE)
-def test_an_edit_of_the_code_changes_its_digest(old, new, edited):
-    assert edited("outer", old, new) != edited()
-
-
-def test_an_edit_of_a_module_that_is_imported_indirectly_changes_the_digest(edited):
-    assert (
-        len(
-            {
-                edited(),
-                edited("inner", "h(x)", "h(-x)"),
-                edited("innermost", "2 *", "3 *"),
-                edited("deepest", "A = 1", "A = 2"),
-            }
-        )
-        == 4
-    )
-
-
-def test_an_edit_of_a_module_that_is_not_imported_does_not(edited):
-    assert edited("elsewhere", "1", "2") == edited()

@@ -1,68 +1,148 @@
-r"""The table of all models: which are in it, what they are called, and what is said where there is no number."""
+r"""The frame of models over seeds, and the table: what is in them, and what is said where there is no number."""
 
-from dataclasses import fields, replace
-
+import numpy as np
+import pandas as pd
 import pytest
 
-from vaelib.study import comparison as verdict
-from vaelib.study.comparison import Family, Row, as_markdown, best, contenders, family, spread
-from vaelib.study.models import PICTURED, experiments, find_vae
-from vaelib.study.probes import why_no_density
+from vaelib.study import comparison
+from vaelib.study.comparison import as_markdown, best, frame, pieces, runs_of, spread, table, values_of
+from vaelib.study.measures import bits, latent, summary
+from vaelib.study.models import Family, Role, contenders, experiments
 from vaelib.training import NonFiniteLossError
 
-
-def row(name="a", kind=Family.COMMON, **values):
-    """A row of two seeds whose every number is 1 and 3."""
-    numbers = {f.name: (1.0, 3.0) for f in fields(Row) if f.name not in ("name", "family", "no_density", "models")}
-    return Row(**(numbers | {"name": name, "family": kind, "no_density": ""} | values))
+NUMBERS = ("precision_ancestral", "recall_ancestral", "precision_deterministic", "recall_deterministic")
 
 
-def test_every_vae_with_twenty_dimensions_and_all_digits_is_a_contender():
-    names = {model.name for model in contenders("quick", seed=0)}
-    expected = {name for name in experiments() if name.endswith("-d20") or name.startswith("floor-")}
-    assert names == expected
+def rows(name="a", family=Family.COMMON, seeds=(0, 1), no_density="", **values):
+    """A row for each of the seeds, whose every number is 1 and 3 where nothing else is given."""
+    columns = dict.fromkeys((*comparison.COLUMNS, *NUMBERS), (1.0, 3.0)) | values
+    labels = {"model": name, "family": str(family), "no_density": no_density}
+    return [labels | {"seed": s, **{c: v[n] for c, v in columns.items()}} for n, s in enumerate(seeds)]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("simple-d20", Family.SIMPLE),
-        ("floor-0.1-grey", Family.SIMPLE),
-        ("beta-0.1-d20", Family.COMMON),
-        ("sigma-0.0001-d20", Family.COMMON),
-        ("bernoulli-d20", Family.COMMON),
-        ("shared-sigma-d20", Family.COMMON),
-        ("autoencoder-d20", Family.COMMON),
-        ("geco-d20", Family.COMMON),
-        ("calibrated-d20", Family.PROPOSAL),
-        ("calibrated-flow-d20", Family.PROPOSAL),
-        ("structured-5x5-d20", Family.PROPOSAL),
-        ("encoder-first-d20", Family.PROPOSAL),
-        ("neighbourhood-kept-d20", Family.PROPOSAL),
-        ("linear-d20", Family.PROPOSAL),
-    ],
-)
-def test_a_model_belongs_to_the_papers_the_programs_or_the_proposals(name, kind):
-    assert family(find_vae(name)) is kind
+def given(*models):
+    """The frame of some rows."""
+    return pd.DataFrame([row for model in models for row in model])
 
 
-def test_what_has_no_likelihood_says_so_and_has_no_number():
-    without = {model.name for model in contenders("quick", seed=0) if why_no_density(model)}
-    assert without == {"bernoulli-d20", "limit-d20", "autoencoder-d20"}
-    line = as_markdown([row(bits=(), no_density="no density")]).splitlines()[-1]
-    assert "no density" in line
-    assert "nan" not in line
+@pytest.fixture
+def made(monkeypatch):
+    """In the place of measurements their names, and a number that tells models and seeds apart; `lost` fail."""
+    calls, lost = [], set()
+
+    def measured(measure, run, *, cache):
+        if (run.name, run.seed) in lost:
+            raise NonFiniteLossError("the loss is nan")
+        calls.append((run.name, run.seed, measure.__name__))
+        return {f"{measure.__name__}_number": run.seed + run.latent_dim / 100} | (
+            {"explained": 1.0, "noise": 3.0, "data": 2.0} if measure.__name__ == "variance" else {}
+        )
+
+    monkeypatch.setattr(comparison, "measured", measured)
+    return calls, lost
+
+
+# The frame
+
+
+def test_a_frame_has_a_row_for_each_model_and_seed_and_a_column_for_each_number(made):
+    found = frame(["simple-d2", "bernoulli-d20"], "quick", (0, 2), summary, latent)
+    assert found[["model", "seed"]].to_numpy().tolist() == [
+        ["simple-d2", 0],
+        ["simple-d2", 2],
+        ["bernoulli-d20", 0],
+        ["bernoulli-d20", 2],
+    ]
+    assert found["family"].tolist() == 2 * [Family.SIMPLE] + 2 * [Family.COMMON]
+    assert found["summary_number"].tolist() == [0.02, 2.02, 0.2, 2.2] == found["latent_number"].tolist()
+
+
+def test_a_frame_without_measures_is_the_summary(made):
+    calls, _ = made
+    frame(["simple-d2"], "quick", iter([0]))
+    assert calls == [("simple-d2", 0, "summary")]
+
+
+def test_a_model_that_cannot_be_trained_under_a_seed_has_no_row_there(made):
+    _, lost = made
+    lost |= {("simple-d2", 1)}
+    assert frame(["simple-d2"], "quick", (0, 1, 2))["seed"].tolist() == [0, 2]
+    lost |= {("simple-d2", 0)}
+    assert frame(["simple-d2"], "quick", (0, 1)).empty
+
+
+def test_what_is_no_density_has_no_bits_and_is_not_asked_for_them(made):
+    calls, _ = made
+    found = frame(["simple-d20", "bernoulli-d20", "limit-d20"], "quick", [0], summary, bits)
+    assert found["bits_number"].notna().tolist() == [True, False, False]
+    assert found["no_density"].tolist() == [
+        "",
+        "Bernoulli on grey pixels, no density",
+        "squared error alone, no likelihood",
+    ]
+    assert [name for name, _, measure in calls if measure == "bits"] == ["simple-d20"]
+
+
+def test_a_column_is_read_as_curves_over_models_or_as_the_values_of_one():
+    found = given(rows("a", mse=(1, 2)), rows("b", mse=(3, 4)), rows("c", mse=(5, np.nan)))
+    assert runs_of(found, "mse", ["b", "a"]).tolist() == [[3, 1], [4, 2]]
+    assert values_of(found, "b", "mse") == [3, 4] and values_of(found, "c", "mse") == [5]
+
+
+# The table
+
+
+def test_models_for_a_picture_are_measured_under_the_seed_of_the_build_and_others_under_those_of_the_tables(made):
+    found = table("quick", seed=4)
+    assert list(dict.fromkeys(found["model"])) == [model.name for model in contenders("quick", seed=4)]
+    for name, seeds in found.groupby("model")["seed"]:
+        assert seeds.tolist() == ([4] if experiments()[name].role == Role.PICTURED else [4, 5, 6])
+
+
+def test_shares_are_those_of_the_variance_of_the_data(made):
+    found = table("quick", seed=0)
+    assert set(found["explained"]) == {0.5} and set(found["noise"]) == {1.5}
+
+
+def test_the_table_leaves_out_seeds_but_no_model(made):
+    _, lost = made
+    lost |= {("simple-d20", 1)}
+    assert values_of(table("quick", seed=0), "simple-d20", "summary_number") == [0.2, 2.2]
+    lost |= {("simple-d20", 0), ("simple-d20", 2)}
+    with pytest.raises(NonFiniteLossError, match=r"^simple-d20 cannot be trained under profile quick, from seed 0"):
+        table("quick", seed=0)
+
+
+def test_a_table_of_nothing_is_an_error_that_names_all(made):
+    _, lost = made
+    lost |= {(model.name, seed) for model in contenders("quick", seed=0) for seed in range(3)}
+    with pytest.raises(NonFiniteLossError, match=r"autoencoder-d20, .*structured-7x7-d20 cannot be trained"):
+        table("quick", seed=0)
+
+
+def test_the_pieces_are_the_measurements_of_the_table_and_what_cannot_be_trained_stops_no_others(made):
+    calls, lost = made
+    lost |= {("simple-d20", 1)}
+    table("quick", seed=0)
+    needed = set(calls)
+    calls.clear()
+    for piece in pieces("quick", seed=0):
+        piece()
+    assert set(calls) == needed
+
+
+# What is read from it
 
 
 def test_the_best_is_the_lowest_mean_among_those_that_have_a_value():
-    table = [
-        row("a", mse=(3.0, 3.0)),
-        row("b", mse=(1.0, 4.0)),
-        row("c", mse=()),
-        row("d", Family.PROPOSAL, mse=(0.0, 0.0)),
-    ]
-    assert best(table, lambda r: r.mse, Family.COMMON).name == "b"
-    assert best(table, lambda r: r.mse, Family.COMMON, Family.PROPOSAL).name == "d"
+    found = given(
+        rows("a", mse=(3.0, 3.0)),
+        rows("b", mse=(1.0, 4.0)),
+        rows("c", mse=(np.nan, np.nan)),
+        rows("d", Family.PROPOSAL, mse=(0.0, 0.0)),
+    )
+    assert best(found, "mse", Family.COMMON) == "b"
+    assert best(found, "mse", Family.COMMON, Family.PROPOSAL) == "d"
 
 
 def test_a_spread_is_the_mean_and_the_standard_deviation_of_several_seeds_and_the_value_of_one():
@@ -70,46 +150,19 @@ def test_a_spread_is_the_mean_and_the_standard_deviation_of_several_seeds_and_th
     assert spread((1.0,), "{:.2f}") == "1.00"
 
 
-def test_models_under_one_seed_are_measured_under_that_of_the_build(monkeypatch):
-    asked = []
-    monkeypatch.setattr(verdict, "panel", lambda run, cache: asked.append((run.name, run.seed)) or row())
-    monkeypatch.setattr(
-        verdict,
-        "measured",
-        lambda probe, run, cache: {"bits": 1.0, "mismatch_nats": 0.0, "explained": 1.0, "noise": 1.0, "data": 2.0},
-    )
-    models = [replace(model, seed=4) for model in contenders("quick", seed=4)]
-    monkeypatch.setattr(verdict, "contenders", lambda profile, seed: models)
-    table = verdict.rows("quick", seed=4)
-    assert [r.name for r in table] == [model.name for model in models]
-    for model in models:
-        seeds = [seed for name, seed in asked if name == model.name]
-        assert seeds == ([4] if model.name in PICTURED else [4, 5, 6])
-    assert table[0].explained[0] == 0.5
+def test_the_written_table_has_a_line_per_model_in_their_order():
+    head, _, first, second = as_markdown(given(rows("b"), rows("a", Family.SIMPLE))).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, first, second)]
+    assert cells[0][:4] == ["model", "what it is", "test MSE", "bits per dimension"]
+    assert cells[0][-2:] == ["Fréchet, deterministic", "precision / recall, deterministic"]
+    assert cells[1][:4] == ["`b`", "a common recipe", "2.0000 ± 1.4142", "2.000 ± 1.414"]
+    assert cells[1][-2:] == ["2 ± 1", "2.00 / 2.00"] and cells[2][:2] == ["`a`", "the simple VAE"]
 
 
-def test_a_row_leaves_out_the_seeds_under_which_its_model_cannot_be_trained(monkeypatch):
-    def trained(run, cache):
-        if run.seed in lost:
-            raise NonFiniteLossError("the loss is nan")
-        return row(mse=run.seed)
-
-    budget = {"bits": 1.0, "mismatch_nats": 0.0, "explained": 1.0, "noise": 1.0, "data": 2.0}
-    monkeypatch.setattr(verdict, "panel", trained)
-    monkeypatch.setattr(verdict, "measured", lambda probe, run, cache: budget)
-    monkeypatch.setattr(verdict, "contenders", lambda profile, seed: [find_vae("simple-d20")])
-    lost = {1}
-    (found,) = verdict.rows("quick", seed=0)
-    assert found.mse == (0, 2) and len(found.bits) == len(found.noise) == 2
-    lost = {0, 1, 2}
-    with pytest.raises(NonFiniteLossError, match="simple-d20 cannot be trained under profile quick"):
-        verdict.rows("quick", seed=0)
+def test_what_is_no_density_says_so_in_the_place_of_its_bits():
+    line = as_markdown(given(rows(bits=(np.nan, np.nan), no_density="no density"))).splitlines()[-1]
+    assert "no density" in line and "nan" not in line
 
 
-def test_a_model_that_cannot_be_trained_has_no_measurements_to_make_and_stops_no_others(monkeypatch):
-    def lost(run, cache):
-        raise NonFiniteLossError("the loss is nan")
-
-    monkeypatch.setattr(verdict, "panel", lost)
-    monkeypatch.setattr(verdict, "measured", lambda probe, run, cache: pytest.fail("it was measured"))
-    verdict.measure(find_vae("simple-d20"))
+def test_bits_in_the_hundreds_are_written_without_decimals():
+    assert "1,200" in as_markdown(given(rows(bits=(1200.0, 1200.0))))

@@ -1,67 +1,205 @@
-r"""Every model by name: frozen, unlike all others, and trained under every seed that a claim needs."""
+r"""Every model by name: unlike all others, of one family, and trained under every seed that its role asks for."""
+
+from collections import Counter
+from functools import partial
+from typing import get_args
 
 import pytest
+import torch
 
-from vaelib.build.cli import Profile
 from vaelib.data import DEQUANTISATION_STD, PROFILES
-from vaelib.study import models as catalogue
-from vaelib.study.models import UnknownNameError, behind_the_book, claim_seeds, experiments, find, find_vae
+from vaelib.objectives import autoencoder_objective, elbo_nats, elbo_terms, limit_objective
+from vaelib.seeding import seeded
+from vaelib.study import models
+from vaelib.study.experiment import VaeExperiment
+from vaelib.study.models import (
+    Family,
+    Role,
+    UnknownNameError,
+    behind_the_book,
+    behind_the_claims,
+    claim_seeds,
+    contenders,
+    experiments,
+    find,
+    find_vae,
+    table_seeds,
+)
+from vaelib.study.trained import key
+
+over = pytest.mark.parametrize
+VAES = {name: model for name, model in experiments().items() if isinstance(model, VaeExperiment)}
 
 
-def test_names_are_the_keys_and_no_two_models_are_one():
-    models = experiments("quick")
-    assert all(model.name == name for name, model in models.items())
-    assert len({model.key for model in models.values()}) == len(models)
+def names(members: dict[str, VaeExperiment], **labels: object) -> set[str]:
+    """Those of the models whose fields have these values."""
+    return {name for name, model in members.items() if all(getattr(model, k) == v for k, v in labels.items())}
+
+
+# Names
+
+
+def test_there_are_fifty_models_whose_names_are_the_keys_and_no_two_are_one():
+    found = experiments("quick")
+    assert len(found) == 50 and len(VAES) == 49
+    assert all(model.name == name for name, model in found.items())
+    assert len({key(model) for model in found.values()}) == len(found)
 
 
 def test_profile_and_seed_make_another_model():
-    keys = {find("simple-d2", profile, seed=seed).key for profile in PROFILES for seed in (0, 1)}
+    keys = {key(find("simple-d2", profile, seed=seed)) for profile in PROFILES for seed in (0, 1)}
     assert len(keys) == 2 * len(PROFILES)
 
 
-def test_the_yardstick_is_the_same_under_every_seed():
-    assert find("classifier", seed=0).key == find("classifier", seed=7).key
+def test_every_profile_has_the_same_models_for_the_same_purposes():
+    labels = [
+        {(m.name, m.purpose, m.family, m.role, m.no_density) for m in experiments(profile).values()}
+        for profile in PROFILES
+    ]
+    assert labels[0] == labels[1] == labels[2]
 
 
-def test_the_book_needs_every_model_once_and_the_claims_theirs_under_every_seed():
-    needed = behind_the_book("quick", seed=3)
-    assert len({model.key for model in needed}) == len(needed)
-    assert {model.name for model in needed} == set(experiments("quick"))
-    assert {m.seed for m in needed if m.name == "simple-d20"} == set(claim_seeds("quick", 3))
+def test_the_classifier_is_the_same_under_every_seed():
+    assert find("classifier", seed=0) == find("classifier", seed=7)
 
 
-def test_all_models_share_one_architecture():
-    vaes = [find_vae(name) for name in experiments() if name != "classifier"]
-    assert {vae.hidden for vae in vaes} == {400}
-
-
-def test_the_simple_vae_has_the_floor_of_the_dequantisation_noise():
-    simple = find_vae("simple-d20")
-    assert simple.dequantised
-    assert simple.config()["head"] == {"vaelib.likelihoods.PixelwiseGaussian": [[], {"floor": DEQUANTISATION_STD}]}
-
-
-def test_sweeps_name_models_that_exist_in_the_order_of_their_floors():
-    for dequantised in (True, False):
-        sweep = catalogue.floor_sweep(dequantised=dequantised)
-        assert list(sweep) == sorted(sweep)
-        for floor, name in sweep.items():
-            assert find_vae(name).head.keywords == {"floor": floor}
-            assert find_vae(name).dequantised is dequantised
-
-
-def test_every_point_of_the_dial_is_a_model():
-    for beta in catalogue.DIAL:
-        assert find_vae(catalogue.beta_name(beta, latent_dim=20)).latent_dim == 20
-
-
-@pytest.mark.parametrize(
-    "ask", [lambda: find("simple-d3"), lambda: experiments("medium"), lambda: find_vae("classifier")]
-)
+@over("ask", [lambda: find("simple-d3"), lambda: experiments("medium"), lambda: find_vae("classifier")])
 def test_unknown_names_are_refused_with_a_word_on_what_there_is(ask):
     with pytest.raises(UnknownNameError, match=r"simple-d20|quick, full|is no VAE"):
         ask()
 
 
 def test_the_command_line_knows_the_profiles_of_the_data():
-    assert {profile.value for profile in Profile} == set(PROFILES)
+    from vaelib.build.cli import Profile
+
+    assert get_args(Profile) == PROFILES
+
+
+# Roles decide the seeds
+
+
+def test_a_role_decides_the_seeds():
+    needed = behind_the_book("full", seed=3)
+    seeds = {name: {m.seed for m in needed if m.name == name} for name in experiments()}
+    assert seeds["classifier"] == {0}
+    assert {frozenset(seeds[name]) for name in names(VAES, role=Role.CLAIMED)} == {frozenset(range(3, 8))}
+    assert {frozenset(seeds[name]) for name in names(VAES, role=Role.TABLED)} == {frozenset(range(3, 6))}
+    assert {frozenset(seeds[name]) for name in names(VAES, role=Role.PICTURED)} == {frozenset({3})}
+    assert set(claim_seeds("full", 3)) > set(table_seeds(3)) == {3, 4, 5}
+
+
+def test_models_for_a_picture_and_for_the_tables_are_these_and_all_others_serve_a_claim():
+    assert names(VAES, role=Role.PICTURED) == {
+        "bernoulli-d2",
+        "bernoulli-d5",
+        "bernoulli-d10",
+        "low-rank-d20",
+        "simple-long-d20",
+    }
+    assert names(VAES, role=Role.TABLED) == {
+        "autoencoder-d20",
+        "continuous-bernoulli-d20",
+        "calibrated-mixture-d20",
+        "structured-3x3-d20",
+        "structured-5x5-d20",
+        "structured-7x7-d20",
+        "discretised-normal-d20",
+        "discretised-logistic-d20",
+    }
+    assert len(names(VAES, role=Role.CLAIMED)) == 36
+
+
+@over(("profile", "count"), [("quick", 138), ("full", 210), ("fashion", 138)])
+def test_the_book_needs_each_of_so_many_models_once(profile, count):
+    """The classifier, 5 under one seed, 8 under three, 36 under those of the claims."""
+    needed = behind_the_book(profile, seed=3)
+    assert len(needed) == len({key(model) for model in needed}) == count
+    assert {model.name for model in needed} == set(experiments(profile))
+
+
+def test_the_claims_need_theirs_and_the_classifier_under_the_seeds_that_are_asked_for():
+    needed = Counter(model.name for model in behind_the_claims("full", (0, 4)))
+    assert needed == {"classifier": 1} | dict.fromkeys(names(VAES, role=Role.CLAIMED), 2)
+
+
+# Families
+
+
+def test_the_simple_vae_is_that_of_the_papers_at_any_floor():
+    assert names(VAES, family=Family.SIMPLE) == {name for name in VAES if name.startswith(("simple-", "floor-"))}
+
+
+def test_common_is_what_public_programs_do():
+    started = ("bernoulli-", "beta-", "sigma-", "digit-", "limit-", "autoencoder-", "continuous-", "shared-", "geco-")
+    assert names(VAES, family=Family.COMMON) == {name for name in VAES if name.startswith(started)}
+
+
+def test_all_others_are_proposals():
+    started = ("linear-", "encoder-first-", "calibrated-", "structured-", "low-rank-", "discretised-", "neighbourhood-")
+    assert names(VAES, family=Family.PROPOSAL) == {name for name in VAES if name.startswith(started)}
+
+
+def test_what_has_no_likelihood_says_why():
+    squared = "squared error alone, no likelihood"
+    bernoulli = dict.fromkeys((f"bernoulli-d{d}" for d in models.GALLERY_DIMS), "Bernoulli on grey pixels, no density")
+    without = {name: model.no_density for name, model in VAES.items() if model.no_density}
+    assert without == bernoulli | {"limit-d20": squared, "autoencoder-d20": squared}
+
+
+# What they are
+
+
+@over("name", VAES)
+def test_the_weight_of_each_model_is_what_its_objective_puts_on_the_kl(name):
+    """L = E ln p(x|z) - beta KL, with one draw of z; the squared errors have no KL to weigh."""
+    model, x = VAES[name], torch.rand(3, 36)
+    vae = model.build((6, 6))
+    elbo_nats(vae, x)  # a head that sets its own sigma has seen an image
+    vae.eval()
+    with seeded(1):
+        objective = model.objective(vae, x)
+    if model.objective in (limit_objective, autoencoder_objective):
+        assert model.beta == 1 and "squared error" in model.no_density
+        return
+    with seeded(1):
+        terms = elbo_terms(vae, x)
+    torch.testing.assert_close(objective, terms.log_px_z - model.beta * terms.kl)
+    assert f"{model.beta:g}" in name or model.beta == 1
+
+
+def test_all_models_share_one_architecture():
+    assert {model.hidden for model in VAES.values()} == {400}
+
+
+def test_the_simple_vae_has_the_floor_of_the_dequantisation_noise():
+    simple = find_vae("simple-d20")
+    assert simple.dequantised
+    assert simple.config()["head"] == {"PixelwiseGaussian": [[], {"floor": DEQUANTISATION_STD}]}
+
+
+def test_sweeps_name_models_that_exist_in_the_order_of_their_floors():
+    for dequantised in (True, False):
+        sweep = models.floor_sweep(dequantised=dequantised)
+        assert list(sweep) == sorted(sweep) and len(sweep) == 4
+        for floor, name in sweep.items():
+            assert find_vae(name).head.keywords == {"floor": floor}
+            assert find_vae(name).dequantised is dequantised
+
+
+def test_every_point_of_the_dial_is_a_model():
+    for beta in models.DIAL:
+        model = find_vae(models.beta_name(beta, latent_dim=20))
+        assert (model.latent_dim, model.beta) == (20, beta)
+        assert isinstance(model.head, partial) and model.head.keywords == {"sigma": 1.0}
+
+
+def test_structured_names_are_those_of_their_windows():
+    for radius in models.RADII:
+        assert find_vae(models.structured_name(radius)).head.keywords == {"radius": radius}
+    assert models.structured_name(0) == "simple-d20"
+
+
+def test_every_vae_with_twenty_dimensions_and_all_digits_is_a_contender():
+    expected = {name for name in experiments() if name.endswith("-d20") or name.startswith("floor-")}
+    assert {model.name for model in contenders("quick", seed=0)} == expected
+    assert {model.seed for model in contenders("quick", seed=4)} == {4}

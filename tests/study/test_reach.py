@@ -7,7 +7,7 @@ import pytest
 from vaelib import objectives
 from vaelib.study import measures, models, reach
 from vaelib.study.measures import measurement_key
-from vaelib.study.trained import images_digest, key
+from vaelib.study.trained import key
 
 MEASURES = (
     measures.summary,
@@ -32,7 +32,7 @@ def edited(monkeypatch):
     """Reads a module of the package as if its text were another."""
     texts = {}
     read = reach._source
-    memories = (reach._module, reach._definition, images_digest)
+    memories = (reach._module, reach._definition)
 
     def edit(module, change):
         before = texts.get(module, read(module))

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from vaelib.likelihoods.correlated import StructuredGaussian
-from vaelib.likelihoods.gaussian import FixedGaussian, PixelwiseGaussian
+from vaelib import mnist
+from vaelib.data import load
+from vaelib.likelihoods import FixedGaussian, PixelwiseGaussian, StructuredGaussian
 from vaelib.networks import DecoderBody, Encoder
 from vaelib.objectives import elbo_nats
 from vaelib.priors import LearnedFlow, LearnedMixture
-from vaelib.study.experiment import VaeExperiment, train
-from vaelib.study.trained import entry, fetch
+from vaelib.study.experiment import LABELS, VaeExperiment, train
+from vaelib.study.trained import entry, fetch, key, silently
 from vaelib.training import NonFiniteLossError, fit
 from vaelib.vae import VAE
 
@@ -30,7 +31,7 @@ MIXTURE = partial(LearnedMixture, components=3)
 
 def quietly(experiment):
     """The fetched model."""
-    return fetch(experiment, report=lambda line: None).vae
+    return fetch(experiment, report=silently).vae
 
 
 # Configurations
@@ -49,17 +50,18 @@ def test_another_seed_or_profile_is_one_for_the_start_too():
 
 def test_the_key_depends_on_the_start_and_on_all_that_makes_it():
     starts = [None, START, replace(START, epochs=3), START.at(seed=1), replace(START, hidden=9), NEXT]
-    assert len({replace(START, start=start).key for start in starts}) == len(starts)
-    assert replace(NEXT, start=replace(START, name="renamed", purpose="renamed")).key == NEXT.key
+    assert len({key(replace(START, start=start)) for start in starts}) == len(starts)
+    assert key(replace(NEXT, start=replace(START, **dict.fromkeys(LABELS, "other")))) == key(NEXT)
 
 
 def test_the_key_depends_on_code_that_only_the_start_uses(monkeypatch):
-    following = replace(NEXT, start=replace(START, head=partial(StructuredGaussian, radius=1)), kept=("encoder",))
+    structured = partial(StructuredGaussian, radius=1)
+    following = replace(NEXT, start=replace(START, head=structured), kept=("encoder",))
     keys = []
     for edition in ("first", "first", "second"):
-        codes = {"vaelib.structured": edition}
-        monkeypatch.setattr("vaelib.experiments.code_digest", lambda module, codes=codes: codes.get(module, "same"))
-        keys.append(following.key)
+        code = lambda *roots, edition=edition: edition if structured in roots else "same"  # noqa: E731
+        monkeypatch.setattr("vaelib.study.trained.code_digest", code)
+        keys.append(key(following))
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -75,12 +77,12 @@ def test_the_key_depends_on_what_is_kept_and_on_how_steps_are_taken():
         {"prior": MIXTURE},
         {"prior": LearnedMixture},
     ]
-    assert len({replace(NEXT, **change).key for change in changes}) == len(changes)
+    assert len({key(replace(NEXT, **change)) for change in changes}) == len(changes)
 
 
 @pytest.mark.usefixtures("noise")
 def test_the_record_holds_the_configuration_of_the_start():
-    record = fetch(NEXT, report=lambda line: None).record
+    record = fetch(NEXT, report=silently).record
     assert record["config"] == NEXT.config()
     assert record["config"]["start"] == START.config()
 
@@ -125,9 +127,9 @@ def test_what_is_not_kept_starts_from_where_the_start_ended():
 
 
 def test_a_part_that_only_one_model_has_starts_afresh():
-    weights = {name: torch.full_like(value, 0.5) for name, value in START.build().state_dict().items()}
+    weights = {name: torch.full_like(value, 0.5) for name, value in START.build(mnist.SHAPE).state_dict().items()}
     other = replace(NEXT, head=partial(StructuredGaussian, radius=1), kept=("decoder",), prior=FLOW)
-    vae = other.build()
+    vae = other.build(mnist.SHAPE)
     fresh = {name: value.clone() for name, value in vae.state_dict().items()}
     other.take_over(vae, weights)
     for name, value in vae.state_dict().items():
@@ -154,14 +156,14 @@ def test_a_part_that_only_one_model_has_starts_afresh():
 def test_a_part_that_both_models_do_not_have_cannot_be_kept(change, part):
     experiment = replace(NEXT, **change)
     with pytest.raises(ValueError, match=f"'{part}' cannot be kept: second and its start have no such part in common"):
-        experiment.take_over(experiment.build(), START.build().state_dict())
+        experiment.take_over(experiment.build(mnist.SHAPE), START.build(mnist.SHAPE).state_dict())
 
 
 @pytest.mark.usefixtures("noise")
 def test_a_start_that_does_not_fit_leaves_nothing():
     unfit = replace(NEXT, hidden=9)
     with pytest.raises(ValueError, match="cannot be kept"):
-        fetch(unfit, report=lambda line: None)
+        fetch(unfit, report=silently)
     assert not entry(unfit).exists()
 
 
@@ -169,12 +171,12 @@ def test_a_start_that_does_not_fit_leaves_nothing():
 @over("prior", [MIXTURE, FLOW], ids=["mixture", "flow"])
 def test_a_learned_prior_is_trained_and_comes_back_from_the_cache(prior):
     experiment = replace(START, prior=prior)
-    model, _ = train(experiment)
+    model = train(experiment, load("quick")).model
     fetched = [quietly(experiment).state_dict() for _ in range(2)]
     for name, value in model.state_dict().items():
         assert torch.equal(fetched[0][name], value) and torch.equal(fetched[1][name], value)
     torch.manual_seed(experiment.seed)
-    untrained = experiment.build().code_prior.state_dict()
+    untrained = experiment.build(mnist.SHAPE).code_prior.state_dict()
     assert any(not torch.equal(value, model.code_prior.state_dict()[name]) for name, value in untrained.items())
 
 
@@ -186,7 +188,7 @@ def small_vae():
     return VAE(
         encoder=Encoder(pixels=6, latent_dim=2, hidden=5),
         decoder=DecoderBody(latent_dim=2, hidden=5),
-        head=FixedGaussian(features=5, pixels=6, sigma=0.3),
+        head=FixedGaussian(features=5, shape=(2, 3), sigma=0.3),
         latent_dim=2,
     )
 
@@ -227,9 +229,9 @@ def test_without_steps_of_its_own_nothing_is_drawn_for_the_encoder():
 
 def test_an_experiment_gives_its_encoder_the_steps(noise, monkeypatch):
     calls = []
-    monkeypatch.setattr("vaelib.experiments.fit", lambda *args, **settings: calls.append(settings) or iter(()))
+    monkeypatch.setattr("vaelib.study.experiment.fit", lambda *args, **settings: calls.append(settings) or iter(()))
     experiment = replace(START, encoder_steps=4, decay=True)
-    model, _ = train(experiment)
+    model = train(experiment, load("quick")).model
     (settings,) = calls
     assert (settings["inner_steps"], settings["decay"]) == (4, True)
     assert [id(p) for p in settings["inner"]] == [id(p) for p in model.encoder.parameters()]

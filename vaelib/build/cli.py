@@ -1,422 +1,345 @@
-r"""The command line: train the models of the chapter, list them, show one."""
+r"""The command line: train and list the models of the chapter, measure its claims, run its notebooks."""
 
 import json
+import os
 import re
+import sys
+import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
+from typer.core import TyperGroup
 
 from vaelib.errors import MendableError
 
 if TYPE_CHECKING:  # torch is imported by the commands that need it
     from vaelib.study.experiment import Experiment
 
+console = Console(soft_wrap=True, highlight=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+INTERRUPTED = 130
+#: The seeds after that of a build must be seeds of torch too, which are below 2^64.
+MAX_SEED = 2**63 - 1
+#: More in one list are a slip of the pen.
+MAX_SEEDS = 10_000
+#: Seconds between two lines that say how far a work is, where there is no terminal to draw a bar on.
+PATIENCE = 20.0
+#: What the table of a sweep shows.
+SWEPT = ["mse", "kl_nats", "active_units", "frechet_ancestral"]
+
+
+class PlainErrors(TyperGroup):
+    """Commands whose errors, those that a user can mend, are one message and exit code 1; Ctrl-C is 130."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command, but not in an environment that was copied and runs the library of another folder."""
+        environment = Path(sys.argv[0]).absolute().parent.parent
+        try:
+            if (environment / "pyvenv.cfg").is_file() and not environment.samefile(sys.prefix):
+                raise MendableError(f"{environment} is a copy and runs the library of {sys.prefix}; run: make env")
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            errors.print("Interrupted. Finished models are kept; run the same command again to go on.")
+            raise typer.Exit(INTERRUPTED) from None
+        except MendableError as error:
+            errors.print(f"[bold red]Error:[/] {escape(str(error))}")
+            raise typer.Exit(1) from None
+
+
 app = typer.Typer(
-    help="Models and claims of the chapter.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+    cls=PlainErrors, help="Models and claims of the chapter.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 notebook_app = typer.Typer(help="Execute the book's notebooks (needs the extra `book`).", no_args_is_help=True)
 app.add_typer(notebook_app, name="notebook")
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
-
-INTERRUPTED = 130
 
 
-class Profile(StrEnum):
-    """The names of `vaelib.data.PROFILES`, as the command line completes them."""
-
-    quick = "quick"
-    full = "full"
-    fashion = "fashion"
+def _choose_cache(folder: Path | None) -> None:
+    """For this process and all that it starts."""
+    if folder:
+        os.environ["VAELIB_CACHE"] = str(folder.expanduser().resolve())
 
 
-ProfileOption = Annotated[
-    Profile, typer.Option(help="quick: 5,000 digits; full: all 70,000; fashion: 70,000 pictures of clothes.")
-]
-SeedOption = Annotated[
-    int,
-    typer.Option(min=0, help="Seed of the build; claims also use the seeds after it."),
-]
-CacheOption = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the cache; default VAELIB_CACHE, else the checkout."),
-]
-
-
-@contextmanager
-def _plain_errors(command: str) -> Iterator[None]:
-    """The errors that a user can mend, as one message and exit code 1; Ctrl-C as 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        errors.print("Interrupted. Finished models are kept; run the same command again to go on.")
-        raise typer.Exit(INTERRUPTED) from None
-    except MendableError as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
-        raise typer.Exit(1) from None
-
-
-NamesArgument = Annotated[list[str] | None, typer.Argument(help="Models, see `vaelib list`; default: all.")]
-JobsOption = Annotated[int | None, typer.Option(min=1, help="Processes, one thread each; default: the cores.")]
-DeviceOption = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")]
-
-
-def _seeds(text: str) -> list[int]:
-    """Seeds from a text such as 0-19 or 0,3,7-9."""
-    ranges = [re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()) for part in text.split(",")]
-    seeds = [seed for found in ranges if found for seed in range(int(found[1]), int(found[2] or found[1]) + 1)]
-    if None in ranges or not seeds or len(set(seeds)) < len(seeds):
-        raise typer.BadParameter(f"{text!r} is no list of seeds such as 0-19 or 0,3,7-9")
-    return seeds
-
-
-SeedsOption = Annotated[str, typer.Option(help="Seeds, such as 0-19 or 0,3,7-9.")]
-
-
-def _assignments(texts: Sequence[str]) -> dict[str, str]:
-    """Names and values from texts such as seed=1; the last of a name counts."""
-    found = {text: re.fullmatch(r"(\w+)=(.*)", text) for text in texts}
-    if wrong := [text for text, parts in found.items() if not parts]:
-        raise typer.BadParameter(f"{wrong[0]!r} sets no parameter, as seed=1 does")
-    return {parts[1]: parts[2] for parts in found.values() if parts}
+#: The names of `vaelib.data.PROFILES`, as the command line completes them.
+Profile = Literal["quick", "full", "fashion"]
+Of = Annotated[Profile, typer.Option(help="5,000 digits; all 70,000; 70,000 pictures of clothes.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the build; claims also use those after it.")]
+Seeds = Annotated[str, typer.Option(help="Seeds, such as 0-19 or 0,3,7-9.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Models, see `vaelib list`; default: all.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes, one thread each; default: the cores.")]
+Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")]
+Retrain = Annotated[bool, typer.Option(help="Train again what is in the cache.")]
+Scheduler = Annotated[str | None, typer.Option(help="A dask scheduler, tcp://HOST:8786; default: this machine.")]
+Cache = Annotated[Path | None, typer.Option(callback=_choose_cache, help="Default: VAELIB_CACHE, else the checkout.")]
+Timeout = Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")]
+Given = Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE; overrides the options.")]
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
+Files = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)]
 
 
 @app.command()
 def train(
-    names: NamesArgument = None,
-    profile: ProfileOption = Profile.quick,
-    seed: SeedOption = 0,
-    jobs: JobsOption = None,
-    device: DeviceOption = "cpu",
-    retrain: Annotated[bool, typer.Option(help="Train again what is in the cache.")] = False,
-    cache: CacheOption = None,
+    names: Names = None,
+    profile: Of = "quick",
+    seed: Seed = 0,
+    jobs: Jobs = None,
+    device: Device = "cpu",
+    retrain: Retrain = False,
+    cache: Cache = None,
 ) -> None:
     """Train and measure models that are not in the cache yet; by default all that the book needs."""
-    with _plain_errors("train"):
-        from vaelib.build.jobs import measure_book
-        from vaelib.study import models as catalogue
-        from vaelib.training import NonFiniteLossError
+    from vaelib.study import claims, comparison, models
+    from vaelib.study.trained import key
+    from vaelib.training import NonFiniteLossError
 
-        _check_device(device)
-        experiments = (
-            [catalogue.find(name, profile, seed=seed) for name in names]
-            if names
-            else catalogue.behind_the_book(profile, seed=seed)
-        )
-        failed = _make(experiments, jobs=jobs, device=device, retrain=retrain, cache=cache)
-        if any(e.key in failed for e in experiments if names or e.seed == seed):
-            raise NonFiniteLossError(
-                f"{len(failed)} of {len(experiments)} models failed, the others are kept; see above"
-            )
-        if not names:  # tables and claims leave out a model under a later seed that cannot be trained, and say so
-            with console.status("measuring the claims"):
-                measure_book(profile, seed=seed, jobs=jobs, cache=cache)
+    named = [models.find(name, profile, seed=seed) for name in names or ()]
+    experiments = named or models.behind_the_book(profile, seed=seed)
+    failed = _make(experiments, jobs=jobs, device=device, retrain=retrain)
+    if any(key(e) in failed for e in experiments if named or e.seed == seed):
+        raise NonFiniteLossError(f"{len(failed)} of {len(experiments)} models failed, the others are kept; see above")
+    if not named:  # tables and claims leave out a model under a later seed that cannot be trained, and say so
+        pieces = claims.pieces(profile, models.claim_seeds(profile, seed))
+        _measure([*comparison.pieces(profile, seed=seed), *pieces], jobs=jobs)
 
 
 @app.command()
 def sweep(
-    names: NamesArgument = None,
-    seeds: SeedsOption = "0",
-    profile: ProfileOption = Profile.quick,
-    jobs: JobsOption = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a dask scheduler, tcp://HOST:8786; default: this machine.")
-    ] = None,
-    device: DeviceOption = "cpu",
-    cache: CacheOption = None,
+    names: Names = None,
+    seeds: Seeds = "0",
+    profile: Of = "quick",
+    jobs: Jobs = None,
+    scheduler: Scheduler = None,
+    device: Device = "cpu",
+    cache: Cache = None,
 ) -> None:
     """Train and measure models under many seeds, here or on a cluster whose machines share the cache.
 
     Whatever was finished is found in the cache, so that a sweep that was stopped goes on where it was.
     """
-    with _plain_errors("sweep"):
-        from vaelib.study import models as catalogue
-        from vaelib.study.comparison import spread
-        from vaelib.study.experiment import VaeExperiment
-        from vaelib.study.measurements import panel
+    from vaelib.study import models
+    from vaelib.study.comparison import frame
+    from vaelib.study.experiment import VaeExperiment
+    from vaelib.study.measures import summary
+    from vaelib.study.trained import key
 
-        if not scheduler:
-            _check_device(device)
-        known = catalogue.experiments(profile)
-        chosen = [catalogue.find(name, profile).name for name in names or known]
-        repeats = {name: [catalogue.find(name, profile, seed=seed) for seed in _seeds(seeds)] for name in chosen}
-        unique = {e.key: e for runs in repeats.values() for e in runs}  # the classifier has one seed
-        failed = _make(list(unique.values()), jobs=jobs, scheduler=scheduler, device=device, cache=cache)
-        table = Table(
-            Column("name", no_wrap=True), "seeds", "test MSE", "KL, nats", "active units", "Fréchet, ancestral"
-        )
-        for name, runs in repeats.items():
-            panels = [panel(e, cache=cache) for e in runs if isinstance(e, VaeExperiment) and e.key not in failed]
-            if panels:
-                values = zip(*((p.mse, p.kl_nats, p.active_units, p.frechet_ancestral) for p in panels), strict=True)
-                forms = ("{:.4f}", "{:.1f}", "{:.1f}", "{:.1f}")
-                cells = [spread(value, form) for value, form in zip(values, forms, strict=True)]
-                table.add_row(name, str(len(panels)), *cells)
-        console.print(table)
-        if failed:
-            raise typer.Exit(1)
+    chosen = _seeds(seeds)
+    runs = [models.find(name, profile, seed=s) for name in names or models.experiments(profile) for s in chosen]
+    failed = _make(list({key(run): run for run in runs}.values()), jobs=jobs, scheduler=scheduler, device=device)
+    trained = {run.name for run in runs if isinstance(run, VaeExperiment) and key(run) not in failed}
+    if trained:
+        values = frame(sorted(trained), profile, chosen, summary).groupby("model")
+        spread = values[SWEPT].agg(["mean", "std"]).assign(seeds=values.size())
+        console.print(spread.to_string(float_format="{:.4g}".format))
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
-def claims(
-    output: Annotated[Path, typer.Argument(help="The JSON file to write.")],
-    seeds: SeedsOption = "0-4",
-    profile: ProfileOption = Profile.full,
-    jobs: JobsOption = None,
-    cache: CacheOption = None,
-) -> None:
+def claims(output: Path, seeds: Seeds = "0-4", profile: Of = "full", jobs: Jobs = None, cache: Cache = None) -> None:
     """Measure every claim under these seeds and write values, verdicts and origin: the book's reference results.
 
     What the file already holds under some of the seeds is kept, if nothing that it depends on has changed.
     """
-    with _plain_errors("claims"):
-        from vaelib.build.jobs import measure_claims
-        from vaelib.study import claims as hypotheses
-        from vaelib.study import reference as published
-        from vaelib.study import verdicts as claims
+    from vaelib.build.provenance import commit
+    from vaelib.study import claims, reference
 
-        chosen = _seeds(seeds)
-        began, before = published.origin(profile, chosen), published.kept(output, profile, chosen)
-        missing = [seed for seed in chosen if not before or seed not in before.origin["seeds"]]
-        parts = [before.records] if before else []
-        if missing:
-            _make(published.models(profile, missing), jobs=jobs, cache=cache)
-            with console.status("measuring the claims"):
-                measure_claims(profile, seeds=missing, jobs=jobs, cache=cache)
-            parts.append([claims.evaluate(c, profile, seeds=missing, cache=cache) for c in hypotheses.CLAIMS])
-            records = published.together(parts, chosen)
-            published.save(records, output, began=began, before=before, cache=cache)
-        console.print(
-            f"{len(hypotheses.CLAIMS)} claims, seeds {', '.join(map(str, missing)) or 'none'} added: {output}"
-        )
-
-
-def _make(
-    experiments: "Sequence[Experiment]",
-    *,
-    jobs: int | None = None,
-    scheduler: str | None = None,
-    device: str = "cpu",
-    retrain: bool = False,
-    cache: Path | None = None,
-) -> set[str]:
-    """Train and measure, with a word on each model and a bar; the keys of those that failed."""
-    from vaelib.build.jobs import default_jobs, run_all
-    from vaelib.study.trained import entry
-
-    missing = [e for e in experiments if retrain or not entry(e, cache=cache).exists()]
-    workers = jobs or default_jobs(len(experiments))
-    where = f"on {scheduler}" if scheduler else f"in {workers} {'process' if workers == 1 else 'processes'}"
-    profile = experiments[0].profile
-    console.print(
-        f"{len(experiments)} models ({profile} profile): {len(experiments) - len(missing)} in the cache, "
-        f"{len(missing)} to train {where}"
-    )
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    failed: set[str] = set()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("training", total=sum(e.epochs for e in missing))
-        for done in run_all(
-            experiments,
-            jobs=workers,
-            scheduler=scheduler,
-            cache=cache,
-            device=device,
-            retrain=retrain,
-            on_epoch=lambda: progress.advance(task),
-        ):
-            for line in done.lines:
-                if not line.endswith("loaded"):
-                    progress.console.print(line, highlight=False)
-            if done.error:
-                failed.add(done.experiment.key)
-                progress.console.print(f"[bold red]Failed:[/] {escape(done.error)}", highlight=False)
-            if scheduler and done.experiment in missing:  # epochs are not announced by a cluster
-                progress.advance(task, done.experiment.epochs)
-    return failed
+    chosen = _seeds(seeds)
+    began, before = reference.origin(profile, chosen, commit=commit()), reference.kept(output, profile, chosen)
+    if missing := reference.missing(before, profile, chosen):
+        _make(list(claims.models(missing).values()), jobs=jobs)
+        _measure(claims.measurements(missing), jobs=jobs)
+    reference.save(reference.completed(before, profile, chosen), output, began=began, before=before)
+    console.print(f"{len(claims.CLAIMS)} claims, {len(missing)} measurements of them added: {output}")
 
 
 @app.command("list")
-def list_models(
-    profile: ProfileOption = Profile.quick,
-    seed: SeedOption = 0,
-    cache: CacheOption = None,
-) -> None:
+def list_models(profile: Of = "quick", seed: Seed = 0, cache: Cache = None) -> None:
     """All models by name, and whether they are in the cache."""
-    from vaelib.study import models as catalogue
-    from vaelib.study.trained import entry
+    from vaelib.study.models import experiments
+    from vaelib.study.trained import entry, key
 
     table = Table(Column("name", no_wrap=True), "purpose", Column("key", no_wrap=True), "cached")
-    for experiment in catalogue.experiments(profile, seed=seed).values():
-        cached = "yes" if entry(experiment, cache=cache).exists() else "no"
-        table.add_row(experiment.name, experiment.purpose, experiment.key, cached)
+    for model in experiments(profile, seed=seed).values():
+        table.add_row(model.name, model.purpose, key(model), "yes" if entry(model).exists() else "no")
     console.print(table)
 
 
 @app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="A model, see `vaelib list`.")],
-    profile: ProfileOption = Profile.quick,
-    seed: SeedOption = 0,
-    cache: CacheOption = None,
-) -> None:
+def show(name: str, profile: Of = "quick", seed: Seed = 0, cache: Cache = None) -> None:
     """The configuration of a model, where it is kept, and, once it is trained, its record, as JSON."""
-    with _plain_errors(f"show {name}"):
-        from vaelib.study import models as catalogue
-        from vaelib.study.trained import entry
+    from vaelib.study.models import find
+    from vaelib.study.trained import entry, key
 
-        experiment = catalogue.find(name, profile, seed=seed)
-        place = entry(experiment, cache=cache)
-        record = place.read()[0] if place.exists() else {"config": experiment.config(), "trained": False}
-        console.print_json(
-            json.dumps(
-                {
-                    "name": name,
-                    "key": experiment.key,
-                    "file": str(place.weights_file),
-                    **record,
-                }
-            )
-        )
+    model = find(name, profile, seed=seed)
+    place = entry(model)
+    record = place.read()[0] if place.exists() else {"config": model.config(), "trained": False}
+    console.print_json(json.dumps({"name": name, "key": key(model), "file": str(place.file), **record}))
 
 
 @app.command()
 def report(
     output: Annotated[Path, typer.Option(help="Folder for the generated Markdown.")],
     results: Annotated[Path, typer.Option(help="Folder of the reference results.")] = Path("book/results"),
-    profile: ProfileOption = Profile.quick,
-    seed: SeedOption = 0,
-    cache: CacheOption = None,
+    profile: Of = "quick",
+    seed: Seed = 0,
+    cache: Cache = None,
 ) -> None:
     """Write what the build says of itself: data, verdicts on the claims, models, and how all of it was computed.
 
     The executed notebooks are looked for in the folder above `output`.
     """
-    with _plain_errors("report"):
-        from vaelib import data
-        from vaelib.build import configurations
-        from vaelib.build.report import computed_markdown
-        from vaelib.study import claims as hypotheses
-        from vaelib.study import reference as published
-        from vaelib.study import verdicts as claims
+    from vaelib.build import pages
 
-        output.mkdir(parents=True, exist_ok=True)
-        digits = data.load(profile)
-        _write(
-            output / "data.md",
-            f"This build used the **{profile}** profile: {len(digits.train):,} training and {len(digits.test):,} test "
-            f"images of {digits.dataset} ({digits.source}; SHA-256 of the pixels `{digits.sha256[:16]}...`), "
-            f"seed {seed}.\n",
-        )
-        records = hypotheses.records(profile, seed=seed, cache=cache)
-        references = {name: found.records for name, found in published.load_all(results).items()}
-        _write(output / "verdicts.md", claims.verdicts_markdown(records, references) + "\n")
-        _write(output / "models.md", configurations.as_markdown(profile, seed=seed, cache=cache) + "\n")
-        notebooks = sorted(output.resolve().parent.glob("[!.]*.ipynb"))
-        _write(output / "computed.md", computed_markdown(profile, seed=seed, notebooks=notebooks, cache=cache))
+    pages.write(output, profile=profile, seed=seed, results=results)
 
 
 @notebook_app.command("run")
-def run_notebook(
-    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
-    target: Annotated[Path, typer.Argument(help="Where the executed notebook goes.")],
-    profile: ProfileOption = Profile.quick,
-    seed: SeedOption = 0,
-    timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = 3600,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter by name; overrides the options."),
-    ] = None,
+def run_notebooks(
+    source: Annotated[Path, typer.Argument(exists=True, help="A notebook, or a folder with a book.")],
+    target: Annotated[Path, typer.Argument(help="Where the executed notebook, or a copy of the book, goes.")],
+    profile: Of = "quick",
+    seed: Seed = 0,
+    timeout: Timeout = 3600,
+    parameter: Given = None,
+    toc: Annotated[Path, typer.Option(help="Names the pages of a book.")] = Path("_toc.yml"),
+    jobs: Jobs = None,
 ) -> None:
-    """Execute a notebook under a profile and a seed, or with any parameter that its cell of parameters sets."""
-    with _plain_errors("notebook run"):
-        from vaelib.build import notebooks
+    """Execute a notebook, or those of a book side by side, where out of date, with these parameters."""
+    from vaelib.build import notebooks
 
-        given = {name: notebooks.typed(text) for name, text in _assignments(parameter or []).items()}
-        notebooks.run(source, target, parameters={"profile": str(profile), "seed": seed, **given}, timeout=timeout)
+    values = {"profile": profile, "seed": seed, **_assignments(parameter or [])}
+    pages = notebooks.copy(source, target, toc=toc) if source.is_dir() else {source: target}
+    old = notebooks.out_of_date(pages, values)
+    console.print(f"{len(pages)} notebooks, {len(pages) - len(old)} up to date")
+    failed = 0
+    for number, done in enumerate(notebooks.run_all(old, values, timeout=timeout, jobs=jobs), start=1):
+        if done.error:
+            errors.print(f"[bold red]Error:[/] {escape(done.error)}")
+        failed += bool(done.error)
+        console.print(f"{done.source}: {done.seconds:.0f} s, {number} of {len(old)} done")
+    if failed:
+        raise typer.Exit(1)
 
 
 @notebook_app.command("store")
-def store_notebook(
-    source: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
-    executed: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
-) -> None:
+def store_notebook(source: File, executed: File) -> None:
     """Write the outputs of an executed notebook into its committed source."""
-    with _plain_errors("notebook store"):
-        from vaelib.build import notebooks
+    from vaelib.build.notebooks import store
 
-        if notebooks.store(source, executed):
-            console.print(f"stored the outputs of {source}")
+    if store(source, executed):
+        console.print(f"stored the outputs of {source}")
 
 
 @notebook_app.command("install-cell")
-def write_install_cells(
-    notebooks: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
-    project: Annotated[Path, typer.Option(help="Names the repository, if there is one.")] = Path("pyproject.toml"),
-) -> None:
-    """Write the cell that installs the library on Binder and Colab into committed notebooks."""
-    with _plain_errors("notebook install-cell"):
-        from vaelib.build.notebooks import write_install_cell
+def write_install_cells(notebooks: Files, project: Path = Path("pyproject.toml")) -> None:
+    """Write the cell that installs the library on Binder and Colab, from the project's repository."""
+    from vaelib.build.notebooks import write_install_cell
 
-        declared = tomllib.loads(project.read_text(encoding="utf-8"))["project"].get("urls", {}).get("Repository")
-        for notebook in notebooks:
-            if write_install_cell(notebook, declared):
-                console.print(f"wrote the first code cell of {notebook}")
+    declared = tomllib.loads(project.read_text(encoding="utf-8"))["project"].get("urls", {}).get("Repository")
+    for notebook in notebooks:
+        if write_install_cell(notebook, declared):
+            console.print(f"wrote the first code cell of {notebook}")
 
 
 @notebook_app.command("picture")
-def save_picture(
-    notebook: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
-    figure: Annotated[str, typer.Argument(help="The name in the metadata of its cell.")],
-    target: Annotated[Path, typer.Argument(help="The PNG file to write.")],
-) -> None:
-    """Save one figure of an executed notebook as a file."""
-    with _plain_errors("notebook picture"):
-        from vaelib.build import notebooks
+def save_picture(notebook: File, figure: str, target: Path) -> None:
+    """Save the figure of this name in an executed notebook as a PNG file."""
+    from vaelib.build.notebooks import picture
 
-        target.write_bytes(notebooks.picture(notebook, figure))
+    target.write_bytes(picture(notebook, figure))
 
 
-def _write(file: Path, text: str) -> None:
-    """Write only what changed, so that nothing downstream is made again without need."""
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        file.write_text(text, encoding="utf-8")
+def _make(
+    experiments: "Sequence[Experiment]", *, jobs: int | None, scheduler: str | None = None, **options: Any
+) -> set[str]:
+    """Train and measure, with a word on each model; the keys of those that failed."""
+    from vaelib.build.jobs import default_jobs, run_all
+    from vaelib.study.trained import entry, key
+
+    if not scheduler:
+        _check_device(options.get("device", "cpu"))
+    missing = {key(e): e.epochs for e in experiments if options.get("retrain") or not entry(e).exists()}
+    workers = jobs or default_jobs(len(experiments))
+    where = f"on {scheduler}" if scheduler else f"in {workers} {'process' if workers == 1 else 'processes'}"
+    cached = f"{len(experiments) - len(missing)} in the cache, {len(missing)} to train {where}"
+    console.print(f"{len(experiments)} models ({experiments[0].profile} profile): {cached}")
+    failed = set()
+    with _progress("training", sum(missing.values()), "epochs") as advance:
+        options |= {"jobs": workers, "scheduler": scheduler, "on_epoch": lambda epoch: advance(1)}
+        for done in run_all(experiments, **options):
+            for line in done.lines:
+                if not line.endswith("loaded"):
+                    console.print(line)
+            if done.error:
+                failed.add(key(done.experiment))
+                console.print(f"[bold red]Failed:[/] {escape(done.error)}")
+            if workers > 1 or scheduler:
+                advance(missing.get(key(done.experiment), 0))
+    return failed
+
+
+def _measure(pieces: Sequence[Callable[[], object]], *, jobs: int | None) -> None:
+    from vaelib.build.jobs import side_by_side
+
+    with _progress("measuring", len(pieces), "pieces") as advance:
+        for _ in side_by_side(pieces, jobs=jobs):
+            advance(1)
+
+
+@contextmanager
+def _progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar with an estimate of the time left; a line now and then where there is no terminal, as in a log."""
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn(), TimeRemainingColumn()
+    began = said = time.monotonic()
+    done = 0
+
+    def advance(steps: int) -> None:
+        nonlocal done, said
+        done += steps
+        bar.advance(task, steps)
+        if bar.disable and done and (now := time.monotonic()) - said > PATIENCE:
+            left = (now - began) * (total - done) / done
+            console.print(f"{what}: {done} of {total} {unit}, about {left / 60:.0f} min left")
+            said = now
+
+    with Progress(TextColumn(what), *columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield advance
 
 
 def _check_device(device: str) -> None:
     import torch
 
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        errors.print(
-            f"[bold red]Error:[/] device {device!r} cannot be used here ({escape(reason)}); try cpu",
-            highlight=False,
-        )
-        raise typer.Exit(2) from None
+        raise typer.BadParameter(f"device {device!r} cannot be used here ({reason}); try cpu") from None
+
+
+def _seeds(text: str) -> list[int]:
+    """Seeds from a text such as 0-19 or 0,3,7-9."""
+    found = [re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip()) for part in text.split(",")]
+    ranges = [range(int(ends[1]), int(ends[2] or ends[1]) + 1) for ends in found if ends]
+    seeds = [seed for few in ranges for seed in few[: MAX_SEEDS + 1]]
+    if None in found or not 0 < len(set(seeds)) == len(seeds) <= MAX_SEEDS:
+        raise typer.BadParameter(f"{text!r} is no list of seeds such as 0-19 or 0,3,7-9")
+    return seeds
+
+
+def _assignments(texts: Sequence[str]) -> dict[str, Any]:
+    """Names and values from texts such as seed=1; the last of a name counts, and what is no literal is a text."""
+    from vaelib.build.notebooks import typed
+
+    found = {text: re.fullmatch(r"(\w+)=(.*)", text) for text in texts}
+    if wrong := [text for text, parts in found.items() if not parts]:
+        raise typer.BadParameter(f"{wrong[0]!r} sets no parameter, as seed=1 does")
+    return {parts[1]: typed(parts[2]) for parts in found.values() if parts}

@@ -1,44 +1,48 @@
-r"""What the build does with notebooks: run one with parameters, and store a run's outputs in the committed file."""
+r"""What the build does with notebooks: run what is out of date, and store a run's outputs in the committed file."""
 
+import filecmp
+import hashlib
 import logging
 import os
 import re
+import shutil
+import time
 from ast import literal_eval
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
+import matplotlib
 import nbformat
 import papermill
 from IPython.core.inputtransformer2 import TransformerManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
-from papermill.translators import PythonTranslator
 from traitlets.config import Config
 
+import vaelib
+from vaelib.build.jobs import side_by_side
+from vaelib.build.provenance import MADE_FROM, OURS, attribute
+from vaelib.data import PROFILES
 from vaelib.errors import MendableError
-from vaelib.study import lineage
+from vaelib.study import reach
+from vaelib.study.cache import cache_folder
+from vaelib.study.lookups import NOTES
 
 KERNEL = "python3"
 PARAMETERS_TAG = "parameters"
-INJECTED_TAG = "injected-parameters"
-#: The part of a figure cell's metadata that says what the figure was computed from.
-PROVENANCE = "vaelib"
-#: Notebooks do not look up the classifier; who reads one of these fields of `vaelib.study.measurements.Reference` uses it.
-CLASSIFIER = "classifier"
-CLASSIFIED = (
-    "test_accuracy",
-    "frechet_train",
-    "precision_train",
-    "recall_train",
-    "frechet_noise",
-    "frechet_blur",
-    "precision_noise",
-    "label_change_blur",
-)
+#: The key of the digest in the metadata of an executed notebook.
+DIGEST = "digest"
+#: Packages whose next version may compute or draw otherwise.
+PACKAGES = ("torch", "matplotlib")
+#: Where `vaelib report` writes among the executed notebooks.
+GENERATED = "_generated"
 
 #: The id of the first code cell, which installs the library where it is missing.
 INSTALL_ID = "install"
@@ -64,12 +68,8 @@ ASK = """\
 #: The same in each committed notebook, whoever ran it.
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": KERNEL},
-    "language_info": {
-        "name": "python",
-        "file_extension": ".py",
-        "mimetype": "text/x-python",
-        "pygments_lexer": "ipython3",
-    },
+    "language_info": {"name": "python", "file_extension": ".py"}
+    | {"mimetype": "text/x-python", "pygments_lexer": "ipython3"},
 }
 
 
@@ -77,129 +77,195 @@ class NotebookError(MendableError, RuntimeError):
     """A notebook that the book cannot hold."""
 
 
+class Executed(NamedTuple):
+    """A notebook that was executed, in how many seconds, and what went wrong, empty if nothing did."""
+
+    source: Path
+    seconds: float
+    error: str
+
+
+def out_of_date(targets: Mapping[Path, Path], parameters: dict[str, Any]) -> dict[Path, Path]:
+    """Those whose target is missing or was made of something else, the longest first."""
+    old = [one for one, target in targets.items() if _prepared(one, parameters)[1] != _digest_of(target)]
+    return {one: targets[one] for one in sorted(old, key=lambda one: one.stat().st_size, reverse=True)}
+
+
+def run_all(
+    targets: Mapping[Path, Path], parameters: dict[str, Any], *, timeout: int, jobs: int | None = None
+) -> Iterator[Executed]:
+    """Execute notebooks in `jobs` processes, each of which prints what it begins; yields them as they end.
+
+    That one ends with a `NotebookError` does not keep the others.
+    """
+    work = [partial(_execute, source, target, parameters, timeout) for source, target in targets.items()]
+    yield from side_by_side(work, jobs=jobs)
+
+
+def _execute(source: Path, target: Path, parameters: dict[str, Any], timeout: int) -> Executed:
+    began, said = time.monotonic(), ""
+    print(f"execute    {source}", flush=True)
+    try:
+        run(source, target, parameters=parameters, timeout=timeout)
+    except NotebookError as error:
+        said = str(error)
+    return Executed(source, time.monotonic() - began, said)
+
+
+def copy(book: Path, target: Path, *, toc: Path) -> dict[Path, Path]:
+    """Make `target` a copy of the folder `book`, its notebooks left out; returns where these are to be executed.
+
+    Of Markdown and notebooks the book has those that the table of contents names, whatever else lies beside them.
+    """
+    pages = {(toc.parent / page).resolve() for page in re.findall(r"(?:root|file): *(\S+)", toc.read_text())}
+    kept = {
+        file.relative_to(book)
+        for file in book.rglob("*")
+        if file.is_file()
+        and not any(part.startswith((".", "__pycache__")) for part in file.relative_to(book).parts)
+        and (file.suffix not in (".md", ".ipynb") or file.resolve().with_suffix("") in pages)
+    }
+    there = {file.relative_to(target) for file in target.rglob("*") if file.is_file()}
+    for name in there - kept:
+        if name.parts[0] != GENERATED:
+            (target / name).unlink()
+    for name in kept:
+        if name.suffix != ".ipynb" and not (name in there and filecmp.cmp(book / name, target / name, shallow=False)):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(book / name, target / name)
+    return {book / name: target / name for name in sorted(kept) if name.suffix == ".ipynb"}
+
+
+def _prepared(source: Path, parameters: dict[str, Any]) -> tuple[NotebookNode, str]:
+    """The notebook with these parameters, and a digest of all that its execution depends on.
+
+    These are its cells but for their outputs, the code of this package that they reach and the data beside that code,
+    the files in `results/` beside the notebook, and the versions of `PACKAGES`.
+    """
+    try:
+        notebook, python = nbformat.read(source, as_version=4), TransformerManager()
+        set_parameters(notebook, parameters)
+    except NotebookError as error:
+        raise NotebookError(f"{source}: its {error}") from None
+    code = [python.transform_cell(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+    files = [file for file in Path(vaelib.__file__).parent.rglob("*") if file.suffix in (".toml", ".js")]
+    files += [file for file in (source.parent / "results").rglob("*") if file.is_file()]
+    told = [cell.metadata | {OURS: cell.metadata.get(OURS, {}).get(MADE_FROM)} for cell in notebook.cells]
+    depends = {
+        "cells": [(cell.cell_type, cell.source, metadata) for cell, metadata in zip(notebook.cells, told, strict=True)],
+        "code": reach.source_digest("\n".join(code)),
+        "files": [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in sorted(files)],
+        "versions": [version(name) for name in PACKAGES],
+    }
+    return notebook, reach.digest(depends)
+
+
+def _digest_of(executed: Path) -> str | None:
+    """The digest that an executed notebook was made with."""
+    return nbformat.read(executed, as_version=4).metadata.get(OURS, {}).get(DIGEST) if executed.is_file() else None
+
+
 def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int) -> None:
     """Execute `source` in the folder of `target` and write `target`, all of it or nothing.
 
-    The metadata of each cell that makes a figure say which models it was computed from (`attribute`).
+    The metadata of each cell that makes a figure say which models it is made from (`provenance.attribute`).
 
-    Raises `NotebookError` for a parameter that its cell of parameters does not set or sets to a value of another type,
-    and where a cell raises, takes more than `timeout` seconds or ends the kernel.
+    Raises `NotebookError` for a parameter that cannot be set (:func:`set_parameters`), where a cell raises, takes more
+    than `timeout` seconds or ends the kernel, and for a figure without a picture or made from other models than it
+    declares.
     """
-    check_parameters(source, parameters)
+    notebook, made_of = _prepared(source, parameters)
     target.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     partial = target.with_name(f".{target.name}")  # hidden, so that Jupyter Book never takes it for a page
-    # The kernel is spoken to through files rather than ports: it needs no network, not even the machine's own.
-    with TemporaryDirectory() as sockets, lineage.recorded(Path(sockets) / "lookups") as lookups:
+    with TemporaryDirectory() as folder, patch.dict(os.environ, _settings(Path(folder))):
+        # The kernel is spoken to through files rather than ports: it needs no network, not even the machine's own.
+        config = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+        options = {"kernel_name": KERNEL, "cwd": str(target.parent), "execution_timeout": timeout}
         try:
-            papermill.execute_notebook(
-                str(source),
-                str(partial),
-                parameters=parameters,
-                kernel_name=KERNEL,
-                cwd=str(target.parent),
-                execution_timeout=timeout,
-                progress_bar=False,
-                config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
-            )
+            nbformat.write(notebook, partial)
+            papermill.execute_notebook(str(partial), str(partial), progress_bar=False, config=config, **options)
             notebook = nbformat.read(partial, as_version=4)
-            write_values(notebook, parameters)
-            refuse_errors(notebook)
-            attribute(notebook, lineage.notes(lookups), parameters)
+            check_outputs(notebook)
+            attribute(notebook, Path(folder) / NOTES, parameters)
+            notebook.metadata[OURS] = {DIGEST: made_of}
             nbformat.write(notebook, partial)
             partial.replace(target)
-        except PapermillExecutionError as error:
-            number = error.exec_count - bool(parameters)  # papermill's own cell of parameters was counted
-            raise NotebookError(
-                f"{source}: its cell {number} raised {error.ename}: {error.evalue}\n"
-                + "\n".join(error.traceback)
-                + f"\n{target} was not written; mend what is said above and run the same command again"
-            ) from error
-        except CellTimeoutError as error:
-            raise NotebookError(
-                f"{source}: a cell took longer than {timeout} seconds; {target} was not written; give it longer with "
-                "--timeout (make: TIMEOUT=SECONDS)"
-            ) from error
-        except DeadKernelError as error:
-            raise NotebookError(
-                f"{source}: its kernel died, perhaps for want of memory; {target} was not written; run the same "
-                "command again"
-            ) from error
+        except (PapermillExecutionError, CellTimeoutError, DeadKernelError, MendableError) as error:
+            raise NotebookError(f"{source}: {_in_words(error, timeout)}; {target} was not written") from error
         finally:
             partial.unlink(missing_ok=True)
 
 
-def check_parameters(source: Path, parameters: dict[str, Any]) -> None:
-    """Raise unless the cell of parameters sets each of these, to a value of its type (an integer is a number too)."""
-    known = papermill.inspect_notebook(str(source))
-    cell = f"{source}: its cell tagged {PARAMETERS_TAG!r}"
-    if unknown := sorted(parameters.keys() - known.keys()):
-        raise NotebookError(f"{cell} does not set {', '.join(unknown)}; it sets {', '.join(known) or 'nothing'}")
-    for name, value in parameters.items():
-        default = literal_eval(known[name]["default"])
-        if type(value) not in ({int, float} if isinstance(default, float) else {type(default)}):
-            raise NotebookError(f"{cell} sets {name} to {default!r}, and {value!r} is of another type")
+def _settings(folder: Path) -> dict[str, str]:
+    """The environment of a kernel: no settings nor kernels of the user's, absolute folders of ours."""
+    data = {"VAELIB_DATA": str(Path(named).expanduser().resolve())} if (named := os.environ.get("VAELIB_DATA")) else {}
+    return data | {
+        NOTES: str(folder / NOTES),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "PYTHONSTARTUP": "",
+        "JUPYTER_PATH": "",
+        "JUPYTER_DATA_DIR": str(folder / "jupyter"),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MATPLOTLIBRC": f"{matplotlib.get_data_path()}/matplotlibrc",
+        "VAELIB_CACHE": str(cache_folder()),
+    }
 
 
-def write_values(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
-    """Put the values into the cell of parameters and drop the cell that papermill injected.
-
-    The page then shows the values that it was computed with, once, and has the same cells as its source.
-    """
-    notebook.cells = [cell for cell in notebook.cells if INJECTED_TAG not in cell.metadata.get("tags", [])]
-    cell = next(cell for cell in notebook.cells if PARAMETERS_TAG in cell.metadata.get("tags", []))
-    for name, value in parameters.items():
-        assignment = re.compile(rf"^({name}\s*(?::[^=]*)?=\s*)[^#\n]*?(\s*(?:#.*)?)$", re.MULTILINE)
-        literal = PythonTranslator.translate(value).replace("\\", r"\\")  # in a template of `re`
-        cell.source, found = assignment.subn(rf"\g<1>{literal}\g<2>", cell.source)
-        if found != 1:
-            raise NotebookError(f"its cell tagged {PARAMETERS_TAG!r} must set {name} once, on a line of its own")
+def _in_words(error: Exception, timeout: int) -> str:
+    match error:
+        case PapermillExecutionError():
+            said = "\n".join([f"its cell {error.exec_count} raised {error.ename}: {error.evalue}", *error.traceback])
+            return f"{said}\n(mend that, then run the same command again)"
+        case CellTimeoutError():
+            return f"a cell took longer than {timeout} seconds (--timeout, in make TIMEOUT=SECONDS, gives it longer)"
+        case DeadKernelError():
+            return "its kernel died, perhaps for want of memory (run the same command again)"
+    return f"its {error}"
 
 
 def typed(text: str) -> Any:
-    """A parameter from the command line: a number, True, False, None or the text, as papermill's own decides."""
-    from papermill.cli import _resolve_type  # here, as this module looks at standard input when it is imported
+    """A parameter from the command line: a number, True, False, None or, if it is nothing of these, the text."""
+    try:
+        return literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
-    return _resolve_type(text)
 
+def set_parameters(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
+    """Put the values into the cell of parameters; the page then shows the values that it was computed with.
 
-def attribute(notebook: NotebookNode, lookups: Sequence[lineage.Note], parameters: dict[str, Any]) -> None:
-    """Say in the metadata of each cell that makes a figure which models it was computed from, and how it was run.
-
-    The models are grouped by profile and name, with their seeds as a text such as 0-2.
+    Raises `NotebookError` unless the cell sets each of these on a line of its own, to a value of its type (an integer
+    is a number too), and for a profile or a seed that there is not.
     """
-    executed = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.execution_count]
-    python = TransformerManager()
-    found = lineage.follow(
-        ((cell.execution_count, python.transform_cell(cell.source)) for cell in executed),
-        lookups,
-        attributes={name: lineage.Model(CLASSIFIER, str(parameters.get("profile")), 0) for name in CLASSIFIED},
-    )
-    for cell in executed:
-        cell.metadata.pop(PROVENANCE, None)
-        if makes_figure(cell):
-            seeds: dict[str, dict[str, list[int]]] = {}
-            for model in found[cell.execution_count]:
-                seeds.setdefault(model.profile, {}).setdefault(model.name, []).append(model.seed)
-            models = {
-                profile: {name: lineage.seed_ranges(of) for name, of in sorted(names.items())}
-                for profile, names in sorted(seeds.items())
-            }
-            cell.metadata[PROVENANCE] = {"models": models, "parameters": dict(parameters)}
+    tagged = [cell for cell in notebook.cells if PARAMETERS_TAG in cell.metadata.get("tags", [])]
+    where = f"cell tagged {PARAMETERS_TAG!r}"
+    assigned = r"^(\w+)( *= *)([^#\n]*?)( *(?:#.*)?)$"
+    known = {found[1]: literal_eval(found[3]) for cell in tagged for found in re.finditer(assigned, cell.source, re.M)}
+    if unknown := sorted(parameters.keys() - known.keys()):
+        raise NotebookError(f"{where} does not set {', '.join(unknown)}; it sets {', '.join(known) or 'nothing'}")
+    for name, value in parameters.items():
+        default = known[name]
+        if type(value) not in ({int, float} if isinstance(default, float) else {type(default)}):
+            raise NotebookError(f"{where} sets {name} to {default!r}, and {value!r} is of another type")
+    if parameters.get("profile", PROFILES[0]) not in PROFILES or not 0 <= parameters.get("seed", 0) < 2**63:
+        raise NotebookError(f"{where} takes a profile ({', '.join(PROFILES)}) and a seed from 0 to 2^63 - 1")
+
+    def replaced(found: re.Match[str]) -> str:
+        return found[1] + found[2] + repr(parameters.get(found[1], known[found[1]])) + found[4]
+
+    for cell in tagged:
+        cell.source = re.sub(assigned, replaced, cell.source, flags=re.M)
 
 
-def makes_figure(cell: NotebookNode) -> bool:
-    """Whether a cell's metadata give its output a caption and a number, or its output is interactive, that is HTML."""
-    return "figure" in cell.metadata.get("mystnb", {}) or any(
-        "text/html" in output.get("data", {}) for output in cell.outputs
-    )
-
-
-def refuse_errors(notebook: NotebookNode) -> None:
-    """Raise if a cell stored an error: Jupyter Book would publish it and exit with 0."""
+def check_outputs(notebook: NotebookNode) -> None:
+    """Raise if a cell stored an error, or is to make a figure and shows no picture: Jupyter Book would publish it."""
     for index, cell in enumerate(notebook.cells):
-        if any(output.output_type == "error" for output in cell.get("outputs", [])):
-            raise NotebookError(f"its cell {index} holds an error output")
+        outputs, figure = cell.get("outputs", []), cell.metadata.get("mystnb", {}).get("figure")
+        if any(output.output_type == "error" for output in outputs):
+            raise NotebookError(f"cell {index} holds an error output")
+        if figure and not any({"image/png", "text/html"} & output.get("data", {}).keys() for output in outputs):
+            raise NotebookError(f"cell {index} is to make the figure {figure.get('name')} and shows no picture")
 
 
 def store(source: Path, executed: Path) -> bool:
@@ -214,9 +280,9 @@ def store(source: Path, executed: Path) -> bool:
     for cell, result in zip(notebook.cells, outputs.cells, strict=True):
         if cell.cell_type == "code":
             cell.metadata.pop("execution", None)
-            cell.metadata.pop(PROVENANCE, None)
-            if PROVENANCE in result.metadata:
-                cell.metadata[PROVENANCE] = result.metadata[PROVENANCE]
+            cell.metadata.pop(OURS, None)
+            if OURS in result.metadata:
+                cell.metadata[OURS] = result.metadata[OURS]
             cell.outputs = result.outputs
     _count(notebook)
     notebook.metadata = nbformat.from_dict(METADATA)

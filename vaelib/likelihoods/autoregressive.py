@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import pad, relu
 
-from vaelib.data import Bins
+from vaelib.data import Bins, Shape
 from vaelib.likelihoods.correlated import GreyShape, grey, near, shifted, surroundings, wavefronts, window
 from vaelib.likelihoods.discretised import SMALLEST_SCALE, DiscretisedLogistic, quantise
 from vaelib.networks import softplus
@@ -136,7 +136,7 @@ class NeighbourhoodPixels(Distribution):
 class NeighbourhoodHead(nn.Module):
     """`NeighbourhoodPixels` whose guide is a mean image from the code, as in the Gaussian heads."""
 
-    def __init__(self, *, features: int, shape: Sequence[int], radius: int) -> None:
+    def __init__(self, *, features: int, shape: Shape, radius: int) -> None:
         super().__init__()
         self.shape = grey(shape)
         self.mu = nn.Linear(features, prod(shape))

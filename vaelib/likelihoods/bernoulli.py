@@ -1,11 +1,11 @@
 r"""Pixels as Bernoulli variables: the cross-entropy of the repositories, and the constant that makes it a density."""
 
-from collections.abc import Sequence
 from math import prod
 
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, ContinuousBernoulli, Independent
 
+from vaelib.data import Shape
 from vaelib.networks import softplus
 
 
@@ -24,7 +24,7 @@ class BernoulliPixels(nn.Module):
     Cunningham 2019).
     """
 
-    def __init__(self, *, features: int, shape: Sequence[int]) -> None:
+    def __init__(self, *, features: int, shape: Shape) -> None:
         super().__init__()
         self.logits = nn.Linear(features, prod(shape))
 
@@ -39,7 +39,7 @@ class ContinuousBernoulliPixels(nn.Module):
     Its parameter is not its mean.
     """
 
-    def __init__(self, *, features: int, shape: Sequence[int]) -> None:
+    def __init__(self, *, features: int, shape: Shape) -> None:
         super().__init__()
         self.logits = nn.Linear(features, prod(shape))
 

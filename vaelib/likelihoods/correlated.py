@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, LowRankMultivariateNormal, constraints
 from torch.nn.functional import pad
 
-from vaelib.data import DEQUANTISATION_STD, Bins
+from vaelib.data import DEQUANTISATION_STD, Bins, Shape
 from vaelib.errors import positive_std
 from vaelib.networks import softplus
 
@@ -27,7 +27,7 @@ FILTERS, CHOICES = 8, 16
 GreyShape = tuple[int, int]
 
 
-def grey(shape: Sequence[int]) -> GreyShape:
+def grey(shape: Shape) -> GreyShape:
     """Height and width of grey images; raises ValueError for any other shape: neighbours are those of one picture."""
     if len(shape) != 2:
         raise ValueError(
@@ -176,13 +176,7 @@ class StructuredGaussian(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        features: int,
-        shape: Sequence[int],
-        radius: int,
-        filters: int = FILTERS,
-        floor: float = DEQUANTISATION_STD,
+        self, *, features: int, shape: Shape, radius: int, filters: int = FILTERS, floor: float = DEQUANTISATION_STD
     ) -> None:
         super().__init__()
         self.shape = grey(shape)
@@ -217,7 +211,7 @@ class LowRankGaussian(nn.Module):
     times the sigma of its pixel: :math:`F_{jc} = \mathrm{LARGEST}\, \sigma_j \tanh(\cdot)`.
     """
 
-    def __init__(self, *, features: int, shape: Sequence[int], rank: int, floor: float = DEQUANTISATION_STD) -> None:
+    def __init__(self, *, features: int, shape: Shape, rank: int, floor: float = DEQUANTISATION_STD) -> None:
         super().__init__()
         if rank < 1 or not floor > 0:
             raise ValueError(f"rank must be at least 1 and floor a positive standard deviation, got {rank} and {floor}")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, constraints
 from torch.special import log_ndtr
 
-from vaelib.data import LEVELS, Bins
+from vaelib.data import LEVELS, Bins, Shape
 from vaelib.networks import softplus
 
 #: Half the width of a bin, and the smallest scale of a head: with it 98 % and more of a density fit into one bin.
@@ -140,7 +140,7 @@ class DiscretisedPixels(nn.Module):
     """
 
     def __init__(
-        self, *, features: int, shape: Sequence[int], family: type[Discretised], smallest: float = SMALLEST_SCALE
+        self, *, features: int, shape: Shape, family: type[Discretised], smallest: float = SMALLEST_SCALE
     ) -> None:
         super().__init__()
         if not smallest > 0:

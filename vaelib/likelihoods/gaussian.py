@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent
 
-from vaelib.data import DEQUANTISATION_STD
+from vaelib.data import DEQUANTISATION_STD, Shape
 from vaelib.errors import MendableError, positive_std
 from vaelib.networks import diagonal_normal, softplus
 
@@ -23,7 +23,7 @@ class PixelwiseGaussian(nn.Module):
     floor the likelihood has no maximum on pixels that never change (Mattei and Frellsen 2018).
     """
 
-    def __init__(self, *, features: int, shape: Sequence[int], floor: float = DEQUANTISATION_STD) -> None:
+    def __init__(self, *, features: int, shape: Shape, floor: float = DEQUANTISATION_STD) -> None:
         super().__init__()
         self.floor = positive_std("floor", floor)
         self.mu = nn.Linear(features, math.prod(shape))
@@ -37,7 +37,7 @@ class PixelwiseGaussian(nn.Module):
 class FixedGaussian(nn.Module):
     r""":math:`N(\mu_x(z), \sigma^2 I)` with one :math:`\sigma` chosen by hand; at 1 its log is -SSE/2 + constant."""
 
-    def __init__(self, *, features: int, shape: Sequence[int], sigma: float) -> None:
+    def __init__(self, *, features: int, shape: Shape, sigma: float) -> None:
         super().__init__()
         self.sigma = positive_std("sigma", sigma)
         self.mu = nn.Linear(features, math.prod(shape))
@@ -55,7 +55,7 @@ class SharedGaussian(nn.Module):
     `PixelwiseGaussian`, :math:`\sigma = \mathrm{floor} + \mathrm{softplus}(\cdot)`.
     """
 
-    def __init__(self, *, features: int, shape: Sequence[int], floor: float = DEQUANTISATION_STD) -> None:
+    def __init__(self, *, features: int, shape: Shape, floor: float = DEQUANTISATION_STD) -> None:
         super().__init__()
         self.floor = positive_std("floor", floor)
         self.mu = nn.Linear(features, math.prod(shape))
@@ -84,7 +84,7 @@ class AdaptiveGaussian(nn.Module, ABC):
     take turns. Nothing moves in evaluation.
     """
 
-    def __init__(self, *, features: int, shape: Sequence[int]) -> None:
+    def __init__(self, *, features: int, shape: Shape) -> None:
         super().__init__()
         self.mu = nn.Linear(features, math.prod(shape))
         self.register_buffer("variance", torch.ones(()))
@@ -161,7 +161,7 @@ class ToleranceGaussian(AdaptiveGaussian):
     standard deviation of a pixel, is chosen by hand.
     """
 
-    def __init__(self, *, features: int, shape: Sequence[int], tolerance: float) -> None:
+    def __init__(self, *, features: int, shape: Shape, tolerance: float) -> None:
         super().__init__(features=features, shape=shape)
         self.tolerance = positive_std("tolerance", tolerance)
 

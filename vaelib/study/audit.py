@@ -5,11 +5,11 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from tabulate import tabulate
 from torch import Tensor
@@ -66,6 +66,11 @@ class Objective:
     batch: int = 2
     constants: Mapping[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check(not self.recipe or _recipe(self.recipe), f"vaelib.practice has no recipe {self.recipe!r}")
+        positive = self.effective_beta is None or self.effective_beta > 0
+        _check(positive, f"effective_beta is {self.effective_beta}; it must be positive")
+
     @property
     def implied_std(self) -> float | None:
         """Standard deviation of a pixel in the Gaussian ELBO that this loss is; None where it is none, or no number."""
@@ -89,17 +94,27 @@ class Program:
     remark: str
     objective: tuple[Objective, ...] = ()
 
+    def __post_init__(self) -> None:
+        commit, project = re.fullmatch(r"[0-9a-f]{40}", self.commit), re.fullmatch(r"[\w.-]+/[\w.-]+", self.project)
+        _check(commit, f"commit is {self.commit!r}; it must be 40 hexadecimal digits")
+        _check(project, f"project is {self.project!r}; it must be owner/repository")
+        _check(self.places, "it needs at least one place")
+        _check(sum(loss.default for loss in self.objective) < 2, "more than one objective is the default")
+
     @property
     def default(self) -> Objective | None:
         """The loss that runs when nothing is chosen, if there is one."""
         return next((objective for objective in self.objective if objective.default), None)
 
+    @property
+    def effective_beta(self) -> float | None:
+        """Weight of the KL in the default loss; None where there is no such loss, or no number."""
+        return self.default.effective_beta if self.default else None
+
     def url(self, place: Place) -> str:
         """Address of a place at the commit that was read."""
         lines = re.fullmatch(r"(\d+)(?:-(\d+))?", place.where)
-        anchor = (
-            "".join(f"{mark}L{line}" for mark, line in zip("#-", lines.groups(), strict=True) if line) if lines else ""
-        )
+        anchor = "#" + "-".join(f"L{line}" for line in lines.groups() if line) if lines else ""
         return f"https://github.com/{self.project}/blob/{self.commit}/{place.path}{anchor}"
 
     @property
@@ -114,23 +129,22 @@ class Program:
         return ", ".join(f"[{name}]({self.url(place)})" for name, place in zip(names, self.places, strict=True))
 
 
-class Tally(NamedTuple):
-    """Counts over the programs that are in the tally, each by its default path unless its name says otherwise."""
-
-    programs: int
-    grey_bernoulli: int
-    fixed_sigma: int
-    native: int
-    learned: int
-    grey_or_fixed: int
-    kl_weight_not_one: int
-    scale_available: int
-    draws_shown: int
-    draws_on_request: int
-    means_only: int
-    nothing_shown: int
-    maths_tested: int
-
+#: What is counted over the programs of the tally, each by its default path unless the name says otherwise.
+COUNTS: dict[str, Callable[[Program], bool]] = {
+    "programs": lambda program: True,
+    "grey_bernoulli": lambda program: program.family == Family.GREY_BERNOULLI,
+    "fixed_sigma": lambda program: program.family == Family.FIXED_SIGMA,
+    "native": lambda program: program.family == Family.NATIVE,
+    "learned": lambda program: program.family == Family.LEARNED,
+    "grey_or_fixed": lambda program: program.family in (Family.GREY_BERNOULLI, Family.FIXED_SIGMA),
+    "kl_weight_not_one": lambda program: program.effective_beta not in (None, 1),
+    "scale_available": lambda program: program.scale_available,
+    "draws_shown": lambda program: program.samples in (Samples.DRAW, Samples.BOTH),
+    "draws_on_request": lambda program: program.samples == Samples.OPTION,
+    "means_only": lambda program: program.samples == Samples.MEAN,
+    "nothing_shown": lambda program: program.samples == Samples.NONE,
+    "maths_tested": lambda program: program.maths_tested,
+}
 
 #: The table of the book, beside this module.
 TABLE = Path(__file__).with_suffix(".toml")
@@ -148,42 +162,24 @@ def load(path: Path | str = TABLE) -> tuple[Program, ...]:
     for number, entry in enumerate(content["program"], start=1):
         where = f"{path}, program {entry.get('id', f'number {number}')}"
         places = tuple(_record(Place, place, f"{where}, place") for place in entry.get("places", ()))
-        objectives = tuple(_record(Objective, loss, f"{where}, objective") for loss in entry.get("objective", ()))
-        program = _record(Program, {**entry, "places": places, "objective": objectives}, where)
-        _check(program, where)
-        programs.append(program)
+        losses = tuple(_record(Objective, loss, f"{where}, objective") for loss in entry.get("objective", ()))
+        programs.append(_record(Program, {**entry, "places": places, "objective": losses}, where))
     repeated = [name for name, count in Counter(program.id for program in programs).items() if count > 1]
     if repeated:
         raise AuditError(f"{path}: more than one program has the id {', '.join(repeated)}")
     return tuple(programs)
 
 
-def tally(programs: Sequence[Program]) -> Tally:
-    """Count what the table says."""
+def tally(programs: Sequence[Program]) -> dict[str, int]:
+    """How many programs of the tally each of `COUNTS` holds for."""
     counted = [program for program in programs if program.in_tally]
-    families = Counter(program.family for program in counted)
-    samples = Counter(program.samples for program in counted)
-    weights = [program.default.effective_beta for program in counted if program.default]
-    return Tally(
-        programs=len(counted),
-        grey_bernoulli=families[Family.GREY_BERNOULLI],
-        fixed_sigma=families[Family.FIXED_SIGMA],
-        native=families[Family.NATIVE],
-        learned=families[Family.LEARNED],
-        grey_or_fixed=families[Family.GREY_BERNOULLI] + families[Family.FIXED_SIGMA],
-        kl_weight_not_one=sum(weight is not None and weight != 1 for weight in weights),
-        scale_available=sum(program.scale_available for program in counted),
-        draws_shown=samples[Samples.DRAW] + samples[Samples.BOTH],
-        draws_on_request=samples[Samples.OPTION],
-        means_only=samples[Samples.MEAN],
-        nothing_shown=samples[Samples.NONE],
-        maths_tested=sum(program.maths_tested for program in counted),
-    )
+    return {name: sum(holds(program) for program in counted) for name, holds in COUNTS.items()}
 
 
 def as_markdown(programs: Sequence[Program]) -> str:
     """One row per program: the weight of its KL by default, its pixels, what it shows as samples."""
-    rows = [(program.link, _weight(program.default), program.data, program.samples) for program in programs]
+    weights = ["-" if p.effective_beta is None else f"{p.effective_beta:.3g}" for p in programs]
+    rows = [(p.link, weight, p.data, p.samples) for p, weight in zip(programs, weights, strict=True)]
     headers = ("program", "weight of the KL", "pixels", "samples are")
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
@@ -195,10 +191,6 @@ def notes_markdown(programs: Sequence[Program]) -> str:
         losses = (f"{loss.name}: {loss.derivation}" if loss.name else loss.derivation for loss in program.objective)
         rows.append((program.project, program.links, "; ".join(losses), program.remark))
     return tabulate(rows, ("program", "read", "objective", "remark"), tablefmt="github", disable_numparse=True)
-
-
-def _weight(loss: Objective | None) -> str:
-    return "-" if loss is None or loss.effective_beta is None else f"{loss.effective_beta:.3g}"
 
 
 def implied_deviations(programs: Sequence[Program]) -> dict[str, list[tuple[float, bool]]]:
@@ -230,46 +222,29 @@ def _recipe(name: str) -> Callable[..., Tensor] | None:
     return dict(inspect.getmembers(practice, lambda found: inspect.getmodule(found) is practice)).get(name)
 
 
+def _check(fact: object, complaint: str) -> None:
+    if not fact:
+        raise ValueError(complaint)
+
+
 _T = TypeVar("_T", Place, Objective, Program)
 
 
 def _record(kind: type[_T], entry: Mapping[str, Any], where: str) -> _T:
-    """The entry as a record, with every field of the right type."""
-    known = {spec.name: spec for spec in fields(kind)}
-    unknown = [name for name in entry if name not in known]
-    required = (name for name, spec in known.items() if spec.default is spec.default_factory is MISSING)
-    missing = [name for name in required if name not in entry]
-    if unknown:
-        raise AuditError(f"{where}: unknown {', '.join(unknown)}")
-    if missing:
-        raise AuditError(f"{where}: missing {', '.join(missing)}")
-    values = {}
-    for name, value in entry.items():
-        wanted = known[name].type
-        if isinstance(wanted, type) and issubclass(wanted, StrEnum):
-            choices = ", ".join(f"'{choice}'" for choice in wanted)
-            if value not in list(wanted):
-                raise AuditError(f"{where}: {name} is {value!r}; it must be one of {choices}")
-            value = wanted(value)
-        elif wanted in (bool, str, int) and type(value) is not wanted:
-            raise AuditError(f"{where}: {name} is {value!r}; it must be {wanted.__name__}")
-        elif wanted == float | None and type(value) not in (int, float):
-            raise AuditError(f"{where}: {name} is {value!r}; it must be a number")
-        values[name] = value
-    return kind(**values)
+    """The entry as a record; raises AuditError for a field too many, too few, of another type or value."""
+    types = {spec.name: spec.type for spec in fields(kind)}
+    try:
+        return kind(**{name: _typed(types.get(name), name, value) for name, value in entry.items()})
+    except (TypeError, ValueError) as error:
+        raise AuditError(f"{where}: {str(error).partition('__init__() ')[2] or error}") from error
 
 
-def _check(program: Program, where: str) -> None:
-    if not re.fullmatch(r"[0-9a-f]{40}", program.commit):
-        raise AuditError(f"{where}: commit is {program.commit!r}; it must be 40 hexadecimal digits")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", program.project):
-        raise AuditError(f"{where}: project is {program.project!r}; it must be owner/repository")
-    if not program.places:
-        raise AuditError(f"{where}: it needs at least one place")
-    if sum(objective.default for objective in program.objective) > 1:
-        raise AuditError(f"{where}: more than one objective is the default")
-    for objective in program.objective:
-        if objective.recipe and _recipe(objective.recipe) is None:
-            raise AuditError(f"{where}: vaelib.practice has no recipe {objective.recipe!r}")
-        if objective.effective_beta is not None and not objective.effective_beta > 0:
-            raise AuditError(f"{where}: effective_beta is {objective.effective_beta}; it must be positive")
+def _typed(wanted: Any, name: str, value: Any) -> Any:
+    """The value of a field, words as members of their enumeration; raises ValueError where it is of another type."""
+    said = f"{name} is {value!r}; it must be "
+    if wanted in (Family, Samples):
+        _check(value in list(wanted), said + "one of " + ", ".join(f"'{choice}'" for choice in wanted))
+        return wanted(value)
+    _check(wanted not in (bool, str, int) or type(value) is wanted, said + getattr(wanted, "__name__", ""))
+    _check(wanted != float | None or type(value) in (int, float), said + "a number")
+    return value

@@ -1,15 +1,15 @@
 r"""What was computed once is kept under a hash of all that makes it: one safetensors file an entry.
 
-The tensors are the weights, none for a measurement; the record is JSON in its metadata, with a checksum of itself and of
-the tensors that each read verifies. A file is written beside its place and renamed, under a lock, so that who
-reads meets nothing, what was there before, or all of it.
+The tensors are the weights, none for a measurement; the record is JSON in its metadata, with a checksum of itself and
+of the tensors that each read verifies. A file is written beside its place and renamed, under a lock, so that who reads
+meets nothing, what was there before, or all of it.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,8 @@ class Entry:
         except OSError as error:
             raise _unusable(self.folder, error) from error
         finally:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):  # not there, or for the same reason as above
+                beside.unlink()
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -20,17 +20,25 @@ from vaelib.study.experiment import WATCHED, Experiment
 FEATURES = 64
 #: The digits, and the class of what was spoiled.
 DIGITS, SPOILED = 10, 10
-#: Passes over the images.
+#: Passes over the images; over a visitor's own as over the few of the quick profile.
 EPOCHS = {"quick": 40, "full": 8, "fashion": 8}
 
 
 class Classifier(nn.Module):
-    """Two strided convolutions, one layer of 64 features, eleven logits: ten digits, and 'spoiled'."""
+    """Two strided convolutions, one layer of 64 features, eleven logits: ten digits, and 'spoiled'.
+
+    Raises ValueError for colour images, and for grey ones too small for the convolutions.
+    """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shape = shape
         left = [((side - 3) // 2 - 3) // 2 for side in shape]  # of each side after the two convolutions
+        if len(shape) != 2 or min(left) < 1:
+            raise ValueError(
+                f"the classifier judges grey images of at least 13 by 13 pixels, not of the shape {shape}; leave out "
+                "the measures that need it"
+            )
         self.body = nn.Sequential(
             nn.Unflatten(1, (1, *shape)),
             nn.Conv2d(1, 16, kernel_size=5, stride=2),
@@ -87,9 +95,13 @@ class ClassifierExperiment(Experiment):
         return Classifier(shape)
 
     def examples(self, images: Images) -> tuple[Tensor, ...]:
-        """Images and labels."""
-        if images.labels is None:
-            raise ValueError("a classifier is trained on labels, and these images have none")
+        """Images and labels; raises ValueError where there are none from 0 to 9."""
+        if images.labels is None or not 0 <= images.labels.min() <= images.labels.max() < DIGITS:
+            found = "none" if images.labels is None else sorted(set(images.labels.tolist()))
+            raise ValueError(
+                f"the classifier is trained on labels from 0 to {DIGITS - 1}, and those of these images are {found}; "
+                "leave out the measures that need it"
+            )
         return images.images, images.labels
 
     def loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
@@ -120,5 +132,5 @@ class ClassifierExperiment(Experiment):
 def classifier_experiment(profile: str) -> ClassifierExperiment:
     """The classifier of a profile: one judge for all models, so its seed is always 0."""
     return ClassifierExperiment(
-        name="classifier", purpose="the judge of samples", profile=profile, epochs=EPOCHS[profile]
+        name="classifier", purpose="the judge of samples", profile=profile, epochs=EPOCHS.get(profile, EPOCHS["quick"])
     )

@@ -47,7 +47,7 @@ def table(profile: str, *, seed: int, cache: Path | str | None = None) -> pd.Dat
     """
     runs = [find_vae(run.name, profile, seed=run.seed) for run in _runs(profile, seed)]
     found = _frame(runs, TABLED, cache)
-    if lost := sorted({run.name for run in runs} - set(found["model"])):
+    if lost := sorted({run.name for run in runs} - set(found.get("model", ()))):
         raise NonFiniteLossError(f"{', '.join(lost)} cannot be trained under profile {profile}, from seed {seed}")
     return found.assign(**{part: found[part] / found["data"] for part in ("explained", "noise")})
 

@@ -5,23 +5,9 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
+from vaelib import likelihoods as heads
 from vaelib.data import DEQUANTISATION_STD, PROFILES
 from vaelib.errors import MendableError
-from vaelib.likelihoods import (
-    BernoulliPixels,
-    CalibratedGaussian,
-    ContinuousBernoulliPixels,
-    DiscretisedLogistic,
-    DiscretisedNormal,
-    DiscretisedPixels,
-    FixedGaussian,
-    LowRankGaussian,
-    NeighbourhoodHead,
-    PixelwiseGaussian,
-    SharedGaussian,
-    StructuredGaussian,
-    ToleranceGaussian,
-)
 from vaelib.likelihoods.discretised import HALF_LEVEL
 from vaelib.objectives import autoencoder_objective, beta_elbo_nats, elbo_nats, limit_objective
 from vaelib.priors import LearnedFlow, LearnedMixture
@@ -30,7 +16,8 @@ from vaelib.study.classifier import classifier_experiment
 from vaelib.study.experiment import Experiment, LinearVaeExperiment, VaeExperiment
 from vaelib.study.trained import key
 
-Schedule = dict[str, Any]
+#: Fields of an experiment.
+Settings = dict[str, Any]
 
 
 class Family(StrEnum):
@@ -49,7 +36,7 @@ class Role(StrEnum):
     PICTURED = "a picture: the seed of the build"
 
 
-def _per_profile(*, quick: Schedule, full: Schedule) -> dict[str, Schedule]:
+def _per_profile(*, quick: Settings, full: Settings) -> dict[str, Settings]:
     """A schedule for each profile: one for few images, one for 60,000, whatever they show."""
     return {profile: quick if profile == "quick" else full for profile in PROFILES}
 
@@ -120,157 +107,105 @@ def experiments(profile: str = "quick", *, seed: int = 0) -> dict[str, Experimen
     """All models of the chapter under one profile and seed, by name; the classifier, a fixed judge, has seed 0."""
     if profile not in PROFILES:
         raise UnknownNameError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
-    vae = partial(VaeExperiment, profile=profile, seed=seed, role=Role.CLAIMED, latent_dim=TABLE_DIM)
-    fast, patient = partial(vae, **FAST[profile]), partial(vae, **PATIENT[profile])
-    models = (*_simple(patient), *_common(fast, patient), *_proposals(fast, patient, LINEAR[profile]))
+    each = {"profile": profile, "seed": seed, "role": Role.CLAIMED, "latent_dim": TABLE_DIM}
+    fast, patient, linear = (each | schedule[profile] for schedule in (FAST, PATIENT, LINEAR))
+    models = (*_simple(patient), *_common(fast, patient), *_proposals(fast, patient, linear))
     return {model.name: model for model in (classifier_experiment(profile), *models)}
 
 
-def _simple(patient: partial[VaeExperiment]) -> Iterator[VaeExperiment]:
+class _Kind:
+    """Models that share some settings; called with a name, a purpose and what is not shared, it makes one."""
+
+    def __init__(self, *shared: Settings, make: type[VaeExperiment] = VaeExperiment, **more: Any) -> None:
+        self.settings, self.make = {key: value for part in (*shared, more) for key, value in part.items()}, make
+
+    def __call__(self, name: str, purpose: str, **own: Any) -> VaeExperiment:
+        return self.make(name=name, purpose=purpose, **self.settings | own)
+
+
+def _fixed(sigma: float) -> partial[heads.FixedGaussian]:
+    return partial(heads.FixedGaussian, sigma=sigma)
+
+
+def _simple(patient: Settings) -> Iterator[VaeExperiment]:
     """The model of the papers, and the sweep of its floor."""
-    simple = partial(patient, family=Family.SIMPLE)
-    own = partial(simple, head=partial(PixelwiseGaussian, floor=DEQUANTISATION_STD))
+    simple = _Kind(patient, family=Family.SIMPLE, head=partial(heads.PixelwiseGaussian, floor=DEQUANTISATION_STD))
     for d in SIMPLE_DIMS:
-        yield own(name=f"simple-d{d}", purpose="the simple VAE, all variances learned", latent_dim=d)
+        yield simple(f"simple-d{d}", "the simple VAE, all variances learned", latent_dim=d)
     for dequantised, floors in ((True, DEQUANTISED_FLOORS), (False, GREY_FLOORS)):
         for floor in floors:
-            yield simple(
-                name=floor_name(floor, dequantised=dequantised),
-                purpose="the variance floor, swept",
-                head=partial(PixelwiseGaussian, floor=floor),
-                dequantised=dequantised,
-            )
-    twice = 2 * patient.keywords["epochs"]
-    yield own(name="simple-long-d20", purpose="the simple VAE, trained twice as long", epochs=twice, role=Role.PICTURED)
+            name, head = floor_name(floor, dequantised=dequantised), partial(heads.PixelwiseGaussian, floor=floor)
+            yield simple(name, "the variance floor, swept", head=head, dequantised=dequantised)
+    twice = {"epochs": 2 * patient["epochs"], "role": Role.PICTURED}
+    yield simple("simple-long-d20", "the simple VAE, trained twice as long", **twice)
 
 
-def _common(fast: partial[VaeExperiment], patient: partial[VaeExperiment]) -> Iterator[VaeExperiment]:
+def _common(fast: Settings, patient: Settings) -> Iterator[VaeExperiment]:
     """What public programs do: grey pixels as they are, a weight on the KL, a sigma fixed by hand, a Bernoulli."""
-    grey = partial(fast, family=Family.COMMON, dequantised=False)
+    grey = _Kind(fast, family=Family.COMMON, dequantised=False)
+    bernoulli = {"head": heads.BernoulliPixels, "no_density": "Bernoulli on grey pixels, no density"}
     for d in GALLERY_DIMS:
-        yield grey(
-            name=f"bernoulli-d{d}",
-            purpose="Figure 5.8, Bernoulli on grey pixels",
-            latent_dim=d,
-            head=BernoulliPixels,
-            no_density="Bernoulli on grey pixels, no density",
-            role=Role.CLAIMED if d == TABLE_DIM else Role.PICTURED,
-        )
-    one = partial(grey, head=partial(FixedGaussian, sigma=1.0))
+        role = Role.CLAIMED if d == TABLE_DIM else Role.PICTURED
+        yield grey(f"bernoulli-d{d}", "Figure 5.8, Bernoulli on grey pixels", latent_dim=d, role=role, **bernoulli)
+    one = _Kind(grey.settings, head=_fixed(1.0))
     for d, betas in ((20, DIAL), (2, (SMALL_BETA, 1.0, LARGE_BETA))):
         for beta in betas:
-            yield one(
-                name=beta_name(beta, latent_dim=d),
-                purpose="a weight beta on the KL, sigma = 1",
-                latent_dim=d,
-                objective=elbo_nats if beta == 1 else partial(beta_elbo_nats, beta=beta),
-            )
-    for sigma, d in ((SMALL_SIGMA, 2), (SMALL_SIGMA, 20), (SMALL_BETA**0.5, 20)):
-        schedule = patient.keywords if d == 2 else {}  # in haste its loss overflows on pictures of clothes
-        yield grey(
-            **schedule
-            | {
-                "name": sigma_name(sigma, latent_dim=d),
-                "purpose": "sigma fixed by hand, beta = 1",
-                "latent_dim": d,
-                "head": partial(FixedGaussian, sigma=sigma),
-            }
-        )
-    for beta in (SMALL_BETA, LARGE_BETA):
-        yield one(
-            name=f"digit-{ONE_DIGIT}-{beta_name(beta, latent_dim=2)}",
-            purpose="one digit alone, for about as many updates as all ten",
-            epochs=10 * fast.keywords["epochs"],
-            latent_dim=2,
-            objective=partial(beta_elbo_nats, beta=beta),
-            digit=ONE_DIGIT,
-        )
-    squared = partial(one, no_density="squared error alone, no likelihood")
-    yield squared(name="limit-d20", purpose="equation 5.6: no KL, no sigma", objective=limit_objective)
-    yield squared(
-        name="autoencoder-d20", purpose="a plain autoencoder", objective=autoencoder_objective, role=Role.TABLED
-    )
-    yield grey(
-        name="continuous-bernoulli-d20",
-        purpose="the Bernoulli with its constant",
-        head=ContinuousBernoulliPixels,
-        role=Role.TABLED,
-    )
-    common = partial(fast, family=Family.COMMON)
-    yield common(name="shared-sigma-d20", purpose="one learned sigma", head=SharedGaussian)
-    yield common(
-        name="geco-d20",
-        purpose="GECO: beta steered to a tolerance",
-        head=partial(ToleranceGaussian, tolerance=TOLERANCE),
-    )
-
-
-def _proposals(
-    fast: partial[VaeExperiment], patient: partial[VaeExperiment], linear: dict[str, Any]
-) -> Iterator[VaeExperiment]:
-    """The models of sections 5.5 and 5.6, d = 20 but for one of the two linear ones."""
-    fast, patient = partial(fast, family=Family.PROPOSAL), partial(patient, family=Family.PROPOSAL)
-    for d in SIMPLE_DIMS:
-        yield LinearVaeExperiment(
-            **fast.keywords
-            | linear
-            | {
-                "name": f"linear-d{d}",
-                "purpose": "the linear VAE, sigma learned",
-                "latent_dim": d,
-                "dequantised": False,
-            }
-        )
-    yield fast(
-        name="encoder-first-d20",
-        purpose="sigma = 1, further encoder steps before each step",
-        head=partial(FixedGaussian, sigma=1.0),
-        dequantised=False,
-        encoder_steps=ENCODER_STEPS,
-    )
-    calibrated = partial(fast, head=CalibratedGaussian)
-    yield calibrated(name="calibrated-d20", purpose="one sigma at its closed-form optimum")
-    yield calibrated(
-        name="calibrated-mixture-d20",
-        purpose="calibrated sigma, a mixture as prior",
-        prior=LearnedMixture,
-        role=Role.TABLED,
-    )
-    flow = calibrated(name="calibrated-flow-d20", purpose="calibrated sigma, a flow as prior", prior=LearnedFlow)
-    yield flow
-    for radius in RADII:
-        yield patient(
-            name=structured_name(radius),
-            purpose="correlated pixels: sparse factor of the precision",
-            head=partial(StructuredGaussian, radius=radius),
-            role=Role.TABLED,
-        )
-    yield patient(
-        name="low-rank-d20",
-        purpose="correlated pixels: low rank",
-        head=partial(LowRankGaussian, rank=RANK),
-        role=Role.PICTURED,
-    )
-    levels = partial(patient, dequantised=False)
-    for family, smallest in (
-        ("normal", partial(DiscretisedPixels, family=DiscretisedNormal, smallest=DISCRETISED_FLOOR)),
-        ("logistic", partial(DiscretisedPixels, family=DiscretisedLogistic)),
+            objective = elbo_nats if beta == 1 else partial(beta_elbo_nats, beta=beta)
+            name = beta_name(beta, latent_dim=d)
+            yield one(name, "a weight beta on the KL, sigma = 1", latent_dim=d, objective=objective)
+    for sigma, d, schedule in (
+        (SMALL_SIGMA, 2, patient),  # in haste its loss overflows on pictures of clothes
+        (SMALL_SIGMA, 20, fast),
+        (SMALL_BETA**0.5, 20, fast),
     ):
-        yield levels(
-            name=f"discretised-{family}-d20",
-            purpose=f"levels: the {family} density over bins",
-            head=smallest,
-            role=Role.TABLED,
-        )
-    neighbourhood = partial(levels, head=partial(NeighbourhoodHead, radius=RADIUS), prior=LearnedFlow)
-    yield neighbourhood(name="neighbourhood-d20", purpose="levels, correlated pixels, a flow as prior")
-    yield neighbourhood(
-        name="neighbourhood-kept-d20",
-        purpose="the same, with the code of the calibrated model",
-        epochs=patient.keywords["epochs"] // 2,
-        start=flow,
-        kept=("encoder", "decoder", "head.mu"),
-    )
+        own = schedule | {"latent_dim": d, "head": _fixed(sigma)}
+        yield grey(sigma_name(sigma, latent_dim=d), "sigma fixed by hand, beta = 1", **own)
+    digit = _Kind(one.settings, latent_dim=2, digit=ONE_DIGIT, epochs=10 * fast["epochs"])
+    for beta in (SMALL_BETA, LARGE_BETA):
+        name = f"digit-{ONE_DIGIT}-{beta_name(beta, latent_dim=2)}"
+        purpose = "one digit alone, for about as many updates as all ten"
+        yield digit(name, purpose, objective=partial(beta_elbo_nats, beta=beta))
+    squared = _Kind(one.settings, no_density="squared error alone, no likelihood")
+    yield squared("limit-d20", "equation 5.6: no KL, no sigma", objective=limit_objective)
+    yield squared("autoencoder-d20", "a plain autoencoder", objective=autoencoder_objective, role=Role.TABLED)
+    continuous = {"head": heads.ContinuousBernoulliPixels, "role": Role.TABLED}
+    yield grey("continuous-bernoulli-d20", "the Bernoulli with its constant", **continuous)
+    noisy = _Kind(fast, family=Family.COMMON)
+    yield noisy("shared-sigma-d20", "one learned sigma", head=heads.SharedGaussian)
+    tolerant = partial(heads.ToleranceGaussian, tolerance=TOLERANCE)
+    yield noisy("geco-d20", "GECO: beta steered to a tolerance", head=tolerant)
+
+
+def _proposals(fast: Settings, patient: Settings, linear: Settings) -> Iterator[VaeExperiment]:
+    """The models of sections 5.5 and 5.6, d = 20 but for one of the two linear ones."""
+    proposal, grey, tabled = {"family": Family.PROPOSAL}, {"dequantised": False}, {"role": Role.TABLED}
+    exact = _Kind(linear, proposal, grey, make=LinearVaeExperiment)
+    for d in SIMPLE_DIMS:
+        yield exact(f"linear-d{d}", "the linear VAE, sigma learned", latent_dim=d)
+    ahead = _Kind(fast, proposal, grey, head=_fixed(1.0), encoder_steps=ENCODER_STEPS)
+    yield ahead("encoder-first-d20", "sigma = 1, further encoder steps before each step")
+    calibrated = _Kind(fast, proposal, head=heads.CalibratedGaussian)
+    yield calibrated("calibrated-d20", "one sigma at its closed-form optimum")
+    mixture = {"prior": LearnedMixture} | tabled
+    yield calibrated("calibrated-mixture-d20", "calibrated sigma, a mixture as prior", **mixture)
+    flow = calibrated("calibrated-flow-d20", "calibrated sigma, a flow as prior", prior=LearnedFlow)
+    yield flow
+    correlated = _Kind(patient, proposal, tabled)
+    for radius in RADII:
+        head = partial(heads.StructuredGaussian, radius=radius)
+        yield correlated(structured_name(radius), "correlated pixels: sparse factor of the precision", head=head)
+    rank = {"head": partial(heads.LowRankGaussian, rank=RANK), "role": Role.PICTURED}
+    yield correlated("low-rank-d20", "correlated pixels: low rank", **rank)
+    levels = _Kind(patient, proposal, grey, tabled)
+    normal = partial(heads.DiscretisedPixels, family=heads.DiscretisedNormal, smallest=DISCRETISED_FLOOR)
+    logistic = partial(heads.DiscretisedPixels, family=heads.DiscretisedLogistic)
+    yield levels("discretised-normal-d20", "levels: the Gaussian over bins", head=normal)
+    yield levels("discretised-logistic-d20", "levels: the logistic over bins", head=logistic)
+    local = partial(heads.NeighbourhoodHead, radius=RADIUS)
+    neighbourhood = _Kind(patient, proposal, grey, head=local, prior=LearnedFlow)
+    yield neighbourhood("neighbourhood-d20", "levels, correlated pixels, a flow as prior")
+    kept = {"start": flow, "kept": ("encoder", "decoder", "head.mu"), "epochs": patient["epochs"] // 2}
+    yield neighbourhood("neighbourhood-kept-d20", "the same, with the code of the calibrated model", **kept)
 
 
 def structured_name(radius: int) -> str:

@@ -15,6 +15,7 @@ import symtable
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache as memoise
 from functools import partial
 from pathlib import Path
@@ -145,7 +146,7 @@ def _imports(tree: ast.AST) -> dict[str, Place | str]:
             names |= {a.asname or PACKAGE: a.name if a.asname else PACKAGE for a in node.names if _is_ours(a.name)}
         elif isinstance(node, ast.ImportFrom) and _is_ours(str(node.module)):
             for alias in node.names:
-                names[alias.asname or alias.name] = _attribute(str(node.module), alias.name)
+                names[alias.asname or alias.name] = Place(str(node.module), alias.name)
     return names
 
 
@@ -169,14 +170,15 @@ def _read(tree: ast.AST, names: Names) -> Iterator[Place]:
         if isinstance(node, ast.Name | ast.Attribute):
             target: Place | str | None = None
             for part in _dotted(node):
-                if target is None:
-                    target = names.get(part) if part in free else None
+                if target is None and part in free:
+                    target = names.get(part)
+                    target = _attribute(*target) if isinstance(target, Place) else target
                 elif isinstance(target, str):
                     target = _attribute(target, part)
                 if target is None:
                     break
             if isinstance(target, Place):
-                yield _attribute(*target)  # type: ignore[misc]
+                yield target
 
 
 def _dotted(node: ast.expr) -> list[str]:
@@ -201,12 +203,28 @@ def _free(tree: ast.AST) -> set[str]:
 def _foreign(root: Any) -> ast.AST:
     """The bare code of a function or class from outside of this package."""
     try:
-        return _Bare().visit(ast.parse(textwrap.dedent(inspect.getsource(root))))
+        return _Bare().visit(ast.parse(textwrap.dedent(_text(root))))
     except (OSError, TypeError, SyntaxError) as error:
         raise UnreachableCodeError(
             f"the code of {root.__qualname__} cannot be read, so what is computed with it could not be told from what "
-            "is computed with another: define it by `def` or `class`, in a cell of a notebook or in a file"
+            "is computed with another: define it by `def`, or by `class` with a method of its own, in a cell of a "
+            "notebook or in a file"
         ) from error
+
+
+def _text(root: Any) -> str:
+    """The source of a function or class; a class of a notebook, which has no file, stands where its methods do."""
+    if inspect.isclass(root) and not getattr(sys.modules.get(root.__module__), "__file__", None):
+        for method in map(inspect.unwrap, filter(inspect.isfunction, vars(root).values())):
+            with suppress(OSError):  # a method that a decorator made has no source
+                for node in ast.walk(ast.parse("".join(inspect.findsource(method)[0]))):
+                    if isinstance(node, ast.ClassDef) and node.name == root.__name__ and _holds(node, method):
+                        return ast.unparse(node)
+    return inspect.getsource(root)
+
+
+def _holds(node: ast.ClassDef, method: Any) -> bool:
+    return node.lineno <= method.__code__.co_firstlineno <= (node.end_lineno or 0)
 
 
 def _globals(root: Any) -> dict[str, Any]:

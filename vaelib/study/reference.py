@@ -6,7 +6,6 @@ changed since, that claim is out of date, and no other.
 """
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from math import isclose, isnan, nan
 from pathlib import Path
@@ -21,9 +20,8 @@ from vaelib.study.claims.criteria import Claim
 from vaelib.study.claims.quantities import Run
 from vaelib.study.measures import baselines
 from vaelib.study.models import LARGE_BETA
-from vaelib.study.provenance import versions
 from vaelib.study.reach import digest
-from vaelib.study.trained import entry
+from vaelib.study.trained import entry, images, versions
 from vaelib.study.verdicts import ClaimRecord, Finding, conclude, evaluate, table
 
 
@@ -61,13 +59,13 @@ def out_of_date(results: Results) -> list[str]:
     return [record.id for record in results.records if told.get(record.id) != now[record.id]]
 
 
-def origin(profile: str, seeds: Sequence[int]) -> dict[str, Any]:
+def origin(profile: str, seeds: Sequence[int], *, commit: str) -> dict[str, Any]:
     """What a file says of itself: data, seeds, commit, versions, and what the values depend on; ask before the run."""
     return {
         "profile": profile,
-        "dataset": data.load(profile).name,
+        "dataset": images(profile).name,
         "seeds": list(seeds),
-        "commit": commit(),
+        "commit": commit,
         "versions": versions(),
         "depends": depends(profile, seeds),
     }
@@ -95,7 +93,7 @@ def missing(before: Results, profile: str, seeds: Sequence[int], *, cache: Path 
 def completed(
     before: Results, profile: str, seeds: Sequence[int], *, cache: Path | str | None = None
 ) -> list[ClaimRecord]:
-    """Every claim under all of these seeds: what is among the results as it is there, and what is `missing` measured."""
+    """Every claim under all of these seeds: what is among the results as it is there, what is `missing` measured."""
     there = {record.id: record for record in before.records}
     return [_completed(there.get(claim.id), claim, profile, seeds, cache) for claim in claims.CLAIMS]
 
@@ -152,7 +150,7 @@ def settings(profile: str, *, cache: Path | str | None = None) -> dict[str, Any]
     The number of directions whose eigenvalue exceeds the largest weight (`vaelib.pca.active_directions`), and the
     precision of real images with noise of each standard deviation (`vaelib.study.measures.baselines`).
     """
-    spectrum = eigenvalues(data.load(profile).train.images)
+    spectrum = eigenvalues(images(profile).train.images)
     return {
         "directions_above_large_beta": active_directions(spectrum, beta=LARGE_BETA, sigma=1.0),
         "precision_noise": baselines(profile, cache=cache).precision_noise,
@@ -201,21 +199,6 @@ def carried_over_markdown(one: Sequence[ClaimRecord], other: Sequence[ClaimRecor
     rows = [(a.id, a.claim.statement, a.words, b.words) for a, b in pairs if a.words != b.words]
     same = f"{len(pairs) - len(rows)} of {len(pairs)} verdicts are the same, with their conditions.\n\n"
     return same + table(rows, "claim", "the source says", one[0].profile, other[0].profile)
-
-
-def commit() -> str:
-    """The commit of the checkout, marked where more than results was changed; 'unknown' outside of one."""
-    try:
-        said = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)book/results")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{said}-dirty" if changed else said
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _stored(finding: Finding) -> dict[str, Any]:

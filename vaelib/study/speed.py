@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vaelib.errors import MendableError
-from vaelib.plots import Series
+
+#: A curve: x `[n]`, and the values of repeated runs `[runs, n]`.
+Curve = tuple[list[float], list[list[float]]]
 
 #: The loops by their labels, in the order of the legend.
 LOOPS = {
@@ -72,30 +74,26 @@ class Machine:
         cost = self.measured["scaling"]["simple-d20"]["images"]
         return float(cost["60000"] / cost["1000"])
 
-    def ways(self) -> dict[str, Series]:
+    def ways(self) -> dict[str, Curve]:
         """Test ELBO against seconds of training, for each loop."""
         courses = {label: self.measured[loop] for label, loop in LOOPS.items()}
-        return {label: Series(course["seconds"], [course["elbo"]]) for label, course in courses.items()}
+        return {label: (course["seconds"], [course["elbo"]]) for label, course in courses.items()}
 
-    def sizes(self, model: str) -> dict[str, Series]:
+    def sizes(self, model: str) -> dict[str, Curve]:
         """Microseconds per image against each size, in multiples of the usual one."""
-        by = {
-            f"{size}, {self.name}": (self.measured["scaling"][model][size], usual)
-            for size, usual in USUAL_SIZES.items()
-        }
+        sizes = self.measured["scaling"][model]
         return {
-            label: Series([int(n) / usual for n in cost], [list(cost.values())]) for label, (cost, usual) in by.items()
+            f"{size}, {self.name}": ([int(n) / usual for n in sizes[size]], [list(sizes[size].values())])
+            for size, usual in USUAL_SIZES.items()
         }
 
 
 def load_all(folder: Path) -> list[Machine]:
     """The machines whose files are in the folder, by name; raises `SpeedError` if there are none."""
-    machines = [
-        Machine(file.stem, json.loads(file.read_text(encoding="utf-8"))) for file in sorted(folder.glob("*.json"))
-    ]
-    if not machines:
+    files = sorted(folder.glob("*.json"))
+    if not files:
         raise SpeedError(f"{folder.resolve()} holds no measured speeds; restore the folder, or run: make bench")
-    return machines
+    return [Machine(file.stem, json.loads(file.read_text(encoding="utf-8"))) for file in files]
 
 
 def row(label: str, value: Callable[[Machine], float], machines: Iterable[Machine], *, form: str) -> list[str]:

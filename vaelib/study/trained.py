@@ -52,16 +52,18 @@ def key(experiment: Experiment) -> str:
 
 
 @memoise
+def _kept(profile: str, device: str) -> data.Dataset:
+    return data.load(profile, device=device)
+
+
+def images(profile: str, device: str = "cpu") -> data.Dataset:
+    """The images of a profile, read and verified once in a process; a visitor's own, which may change, each time."""
+    return (_kept if profile in data.PROFILES else data.load)(profile, device=device)
+
+
 def images_digest(profile: str) -> str:
     """Hash of the images of a profile, and of the code that reads them."""
-    loader = mnist.LOADERS.get(profile)
-    return digest([data.fingerprint(profile), code_digest(loader) if loader else ""])
-
-
-@memoise
-def images(profile: str, device: str = "cpu") -> data.Dataset:
-    """The images of a profile, read and verified once in a process: it has many jobs, and none changes them."""
-    return data.load(profile, device=device)
+    return digest([data.fingerprint(profile), code_digest(mnist.LOADERS.get(profile))])
 
 
 def entry(experiment: Experiment, *, cache: Path | str | None = None) -> Entry:

@@ -15,8 +15,8 @@ from pathlib import Path
 from vaelib.study.claims import section_5_2, section_5_3, section_5_4, section_5_5, section_5_6
 from vaelib.study.claims.criteria import Claim
 from vaelib.study.claims.quantities import Need, Run
+from vaelib.study.classifier import classifier_experiment
 from vaelib.study.experiment import Experiment
-from vaelib.study.models import find
 from vaelib.study.trained import key
 from vaelib.training import NonFiniteLossError
 
@@ -52,7 +52,7 @@ def models(tasks: Iterable[Task]) -> dict[str, Experiment]:
     """Every model that the tasks need, with those that they start from and the classifier, by key."""
     needed: dict[str, Experiment] = {}
     for claim, run in tasks:
-        pending: list[Experiment | None] = [find("classifier", run.profile)]
+        pending: list[Experiment | None] = [classifier_experiment(run.profile)]
         pending += [run.model(name) for need in claim.needs for name in need.models]
         while pending:
             if model := pending.pop():

@@ -9,10 +9,12 @@ from typing import Any
 
 from vaelib.study import audit
 from vaelib.study.experiment import VaeExperiment
-from vaelib.study.measures import baselines, baselines_key, measured, measurement_key
+from vaelib.study.measures import baselines, measured, measurement_key
+from vaelib.study.measures.baselines import score_data
+from vaelib.study.measures.measured import Measure, data_key
 from vaelib.study.models import find_vae
 from vaelib.study.reach import digest
-from vaelib.study.trained import fetch, key
+from vaelib.study.trained import fetch, key, silently
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Quantity:
         return _combined(f"{self.formula}^{exponent}", lambda value: value**exponent, self)
 
 
-def of(measure: Callable[..., dict[str, float]], model: str, field: str, **others: str) -> Quantity:
+def of(measure: Measure, model: str, field: str, **others: str) -> Quantity:
     """A field of a measurement of a model, and of others if the measure asks for them: `twin="sigma-0.1-d20"`."""
 
     def beside(run: Run) -> dict[str, VaeExperiment]:
@@ -81,30 +83,32 @@ def history(model: str, field: str, *, part: int) -> Quantity:
     """What training recorded after 1/`part` of its epochs, and after one at least."""
 
     def read(run: Run) -> Any:
-        return fetch(run.model(model), cache=run.cache, report=lambda line: None).record["history"]
+        return fetch(run.model(model), cache=run.cache, report=silently).record["history"]
 
     need = Need(f"history({model})", (model,), key=lambda run: key(run.model(model)), read=read)
     return _read(need, f".{field}[1/{part}]", lambda found: found[field][max(1, len(found[field]) // part) - 1])
 
 
-def baseline(field: str, key: str = "") -> Quantity:
-    """What the data score without a model; where this is several numbers, that with the key."""
+def baseline(field: str, at: str = "") -> Quantity:
+    """What the data score without a model; where this is several numbers, one of them."""
     need = Need(
-        "baselines", (), lambda run: baselines_key(run.profile), lambda run: baselines(run.profile, cache=run.cache)
+        "baselines",
+        (),
+        lambda run: data_key(score_data, run.profile),
+        lambda run: baselines(run.profile, cache=run.cache),
     )
     value = attrgetter(field)
-    return _read(need, f".{field}[{key}]", lambda b: value(b)[key]) if key else _read(need, f".{field}", value)
+    return _read(need, f".{field}[{at}]", lambda found: value(found)[at]) if at else _read(need, f".{field}", value)
 
 
 def audited(field: str) -> Quantity:
     """What the audit of public programs counts."""
-    need = Need(
-        "audit",
-        (),
-        key=lambda run: digest(audit.TABLE.read_text(encoding="utf-8")),
-        read=lambda run: audit.tally(audit.load()),
-    )
-    return _read(need, f".{field}", attrgetter(field))
+
+    def tally(run: Run) -> dict[str, int]:
+        return audit.tally(audit.load())
+
+    need = Need("audit", (), key=lambda run: digest(tally(run)), read=tally)
+    return _read(need, f".{field}", itemgetter(field))
 
 
 def constant(value: float) -> Quantity:

@@ -3,7 +3,8 @@ r"""Section 5.3: common solutions, a weight on the KL, a fixed sigma, samples wi
 from vaelib.study.claims.criteria import EQUIVALENT, NOTICEABLY, Claim, at_most, between
 from vaelib.study.claims.quantities import Quantity, audited, largest, of, rises
 from vaelib.study.claims.section_5_2 import BOOK_FLOOR, FLOORS, mse
-from vaelib.study.measures import ALPHAS, alpha_frechet, dial_arrival, dial_gradient, summary
+from vaelib.study.measures import alpha_frechet, dial_arrival, dial_gradient, summary
+from vaelib.study.measures.samples import ALPHAS
 from vaelib.study.models import DIAL, beta_name
 
 

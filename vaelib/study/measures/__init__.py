@@ -9,25 +9,3 @@ from vaelib.study.measures.bounds import bits, bound, dial_arrival, dial_gradien
 from vaelib.study.measures.codes import encoder_path, few_labels, latent, variance
 from vaelib.study.measures.measured import measured, measurement_key
 from vaelib.study.measures.samples import alpha_frechet, fitted_prior, summary
-
-__all__ = [
-    "Baselines",
-    "alpha_frechet",
-    "baselines",
-    "bits",
-    "bound",
-    "dial_arrival",
-    "dial_gradient",
-    "encoder_path",
-    "evidence",
-    "few_label_baselines",
-    "few_labels",
-    "fitted_prior",
-    "latent",
-    "linear_optimum",
-    "measured",
-    "measurement_key",
-    "summary",
-    "support",
-    "variance",
-]

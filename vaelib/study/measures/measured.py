@@ -58,8 +58,13 @@ def measured_data(measure: Measure, profile: str, *, cache: Cache = None) -> dic
         judge = {"classifier": classifier(profile, cache=cache)} if "classifier" in _needs(measure) else {}
         return {"name": profile, "value": measure(train=split.train, test=split.test, **judge)}
 
+    return _remembered(data_key(measure, profile), compute, cache)
+
+
+def data_key(measure: Measure, profile: str) -> str:
+    """Hash of what a measurement of the images depends on."""
     depends = {"measure": measure.__name__, "code": code_digest(measure), "data": images_digest(profile)}
-    return _remembered(digest(depends | _judge(measure, profile)), compute, cache)
+    return digest(depends | _judge(measure, profile))
 
 
 def classifier(profile: str, *, cache: Cache = None) -> Classifier:

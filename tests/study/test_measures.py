@@ -6,6 +6,9 @@ from functools import partial
 
 import pytest
 import torch
+from vaelib.study.measurements import measured, panel, reference, yardstick
+from vaelib.study.probes import alpha_frechet, bound, dial_arrival, dial_gradient, encoder_path, latent, support, weight
+from vaelib.study.uses import few_label_accuracy, mse_by_size
 
 from vaelib import data
 from vaelib.likelihoods.bernoulli import BernoulliPixels
@@ -14,10 +17,7 @@ from vaelib.objectives import beta_elbo_nats, limit_objective
 from vaelib.sampling import reconstructions
 from vaelib.study import measurements, probes, trained
 from vaelib.study.experiment import VaeExperiment
-from vaelib.study.measurements import measured, panel, reference, yardstick
-from vaelib.study.probes import alpha_frechet, bound, dial_arrival, dial_gradient, encoder_path, latent, support, weight
 from vaelib.study.trained import fetch
-from vaelib.study.uses import few_label_accuracy, mse_by_size
 
 pytestmark = pytest.mark.usefixtures("noise")
 
