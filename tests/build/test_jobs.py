@@ -1,97 +1,20 @@
 """How models are trained side by side."""
 
-import os
 from functools import partial
-from itertools import count
 
 import pytest
 import torch
-from torch import nn
 
-from vaelib import data, mnist
 from vaelib.build import jobs
 from vaelib.study import models as catalogue
-from vaelib.training import NonFiniteLossError, fit
 
 
-def subnormal(values: torch.Tensor) -> bool:
-    """Whether any of them is; by its bits, for where subnormals count as 0 a comparison sees none."""
-    bits = values.view(torch.int32)
-    exponents, rest = (bits >> 23) & 0xFF, bits & 0x7FFFFF
-    return bool(((exponents == 0) & (rest != 0)).any())
-
-
-def trained(monkeypatch) -> tuple[torch.Tensor, bool]:
-    """The weights of a regression on pixels half of which turn black after the first step, and whether any of Adam's
-    averages became subnormal.
-    """
-    optimisers, step = [], count()
-
-    class Adam(torch.optim.Adam):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            optimisers.append(self)
-
-    def loss(x, y):
-        return (model(x if next(step) == 0 else x * (torch.arange(10) < 5))[:, 0] - y).square()
-
-    monkeypatch.setattr("torch.optim.Adam", Adam)
-    torch.manual_seed(0)
-    x, model = torch.rand(64, 10), nn.Linear(10, 1)
-    for _ in fit(model, loss, [x, x.sum(dim=1)], epochs=450, batch_size=32):
-        pass
-    return model.weight.detach(), subnormal(optimisers[0].state[model.weight]["exp_avg"])
-
-
-def test_subnormal_averages_taken_for_zero_leave_every_weight_as_it_is_bit_for_bit(monkeypatch):
-    weights, are = trained(monkeypatch)
-    with jobs.subnormals_as_zero():
-        same, remain = trained(monkeypatch)
-    assert are
-    assert not remain
-    assert torch.equal(weights.view(torch.int32), same.view(torch.int32))
-
-
-def test_a_job_trains_with_subnormals_as_zero_and_measures_with_them(monkeypatch):
-    kept = []
-
-    def look(*arguments, **options):
-        kept.append(bool(torch.full((1,), 1e-39) * 1 > 0))
-
-    monkeypatch.setattr(jobs, "fetch", look)
-    monkeypatch.setattr(jobs, "measured", look)
-    assert list(jobs.run_all([catalogue.find("simple-d2")], jobs=1))
-    assert kept == [False, True]
-
-
-def test_an_error_in_training_leaves_subnormals_as_they_are():
-    with pytest.raises(NonFiniteLossError), jobs.subnormals_as_zero():
-        raise NonFiniteLossError
-    assert torch.full((1,), 1e-39) * 1 > 0
-
-
-def test_the_yardstick_goes_first_and_the_last_of_the_catalogue_next(monkeypatch):
+def test_the_classifier_goes_first_and_the_last_of_the_catalogue_next(monkeypatch):
     names = ["simple-d2", "classifier", "calibrated-d20"]
     monkeypatch.setattr(jobs, "fetch", lambda *arguments, **options: None)
     monkeypatch.setattr(jobs, "measured", lambda *arguments, **options: None)
     done = jobs.run_all([catalogue.find(name) for name in names], jobs=1)
     assert [job.experiment.name for job in done] == ["classifier", "calibrated-d20", "simple-d2"]
-
-
-def test_a_process_of_its_own_reads_the_images_once_for_all_its_jobs(monkeypatch):
-    read = []
-    monkeypatch.setattr(mnist, "LOADERS", {"quick": lambda device: read.append(device) or device})
-    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
-    monkeypatch.setattr("signal.signal", lambda *arguments: None)
-    jobs._keep_images.cache_clear()
-    jobs._settled(lambda: None, parent=os.getpid())
-    data.load("quick"), data.load("quick")
-    assert len(read) == 2  # the caller's own process goes on as it was
-    for _ in range(2):
-        jobs._settled(lambda: None, parent=-1)
-        data.load("quick"), data.load("quick")
-    assert len(read) == 3
-    jobs._keep_images.cache_clear()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
