@@ -1,6 +1,5 @@
 """How models are trained side by side."""
 
-import os
 from functools import partial
 from itertools import count
 
@@ -8,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from vaelib import data, mnist
 from vaelib.build import jobs
 from vaelib.study import models as catalogue
+from vaelib.study.trained import key
 from vaelib.training import NonFiniteLossError, fit
 
 
@@ -78,20 +77,9 @@ def test_the_yardstick_goes_first_and_the_last_of_the_catalogue_next(monkeypatch
     assert [job.experiment.name for job in done] == ["classifier", "calibrated-d20", "simple-d2"]
 
 
-def test_a_process_of_its_own_reads_the_images_once_for_all_its_jobs(monkeypatch):
-    read = []
-    monkeypatch.setattr(mnist, "LOADERS", {"quick": lambda device: read.append(device) or device})
-    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
-    monkeypatch.setattr("signal.signal", lambda *arguments: None)
-    jobs._keep_images.cache_clear()
-    jobs._settled(lambda: None, parent=os.getpid())
-    data.load("quick"), data.load("quick")
-    assert len(read) == 2  # the caller's own process goes on as it was
-    for _ in range(2):
-        jobs._settled(lambda: None, parent=-1)
-        data.load("quick"), data.load("quick")
-    assert len(read) == 3
-    jobs._keep_images.cache_clear()
+def test_a_process_of_its_own_has_the_keys_of_its_parent():
+    models = [catalogue.find(name) for name in ("classifier", "simple-d2")]
+    assert list(jobs.side_by_side([partial(key, model) for model in models * 2], jobs=2)).count(key(models[0])) == 2
 
 
 @pytest.mark.parametrize("workers", [1, 2])

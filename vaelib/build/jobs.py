@@ -5,7 +5,6 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache as memoise
 from functools import partial
 from threading import Lock, current_thread, main_thread
 from typing import Any, NamedTuple, TypeVar
@@ -14,7 +13,6 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from vaelib import mnist
 from vaelib.errors import MendableError
 from vaelib.study.cache import cache_folder
 from vaelib.study.experiment import Experiment, VaeExperiment
@@ -153,17 +151,9 @@ def subnormals_as_zero() -> Iterator[None]:
 
 
 def _settled(piece: Callable[[], T], parent: int) -> T:
-    """In a process of its own, use one thread, read images once and leave Ctrl-C to the parent, which ends all."""
+    """In a process of its own, use one thread and leave Ctrl-C to the parent, which ends all."""
     if os.getpid() != parent:
         torch.set_num_threads(1)
-        _keep_images()
         if current_thread() is main_thread():  # elsewhere, as on a cluster's worker, signals are not ours
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     return piece()
-
-
-@memoise
-def _keep_images() -> None:
-    """From now on read and verify the images of a profile once: a process has many jobs, and none changes them."""
-    for profile, load in mnist.LOADERS.items():
-        mnist.LOADERS[profile] = memoise(load)
