@@ -141,8 +141,9 @@ def test_a_full_disk_is_named_and_what_was_finished_is_kept(cache):
     full.mkdir()
     small = in_namespace(f"mount -t tmpfs -o size=48k none {full}")
     body = f"""
-                records_alone = shutil.ignore_patterns("*.safetensors")
-        shutil.copytree({str(cache)!r}, {str(full)!r}, dirs_exist_ok=True, ignore=records_alone)
+        small = store.Entry(entry(TINY, cache={str(full)!r}).folder, "small")
+        with small.lock():
+            small.write({{"a": 1}})
         try:
             fetch(LONGER, cache={str(full)!r})
         except MendableError as error:
