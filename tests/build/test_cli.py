@@ -165,8 +165,8 @@ def test_a_sweep_measures_every_seed_and_goes_on_where_it_was(run, short):
     assert first.exit_code == 0, first.output
     assert "3 models (quick profile): 0 in the cache, 3 to train in 1 process" in first.output
     assert all(entry(catalogue.find("simple-d2", seed=seed)).exists() for seed in (3, 5))
-    row = next(line for line in first.output.splitlines() if line.startswith("simple-d2 "))
-    assert row.split()[-1] == "2" and len(row.split()) == 10
+    row = first.output.splitlines()[-1]
+    assert row.startswith("simple-d2 ") and row.split()[-1] == "2" and len(row.split()) == 10
     again = run("sweep", "simple-d2", "--seeds", "3-5", "--jobs", "1")
     assert "3 models (quick profile): 2 in the cache, 1 to train" in again.output
 

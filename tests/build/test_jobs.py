@@ -28,3 +28,12 @@ def test_work_side_by_side_is_all_done_and_settled_first(workers, monkeypatch):
 def test_an_error_in_one_piece_ends_all():
     with pytest.raises(ZeroDivisionError):
         list(jobs.side_by_side([partial(pow, 0, -1)], jobs=1))
+
+
+def test_subnormal_averages_taken_for_zero_leave_every_weight_as_it_is_bit_for_bit(monkeypatch):
+    weights, are = trained(monkeypatch)
+    with jobs.subnormals_as_zero():
+        same, remain = trained(monkeypatch)
+    assert are
+    assert not remain
+    assert torch.equal(weights.view(torch.int32), same.view(torch.int32))

@@ -136,7 +136,8 @@ def sweep(
     trained = {run.name for run in runs if isinstance(run, VaeExperiment) and key(run) not in failed}
     if trained:
         values = frame(sorted(trained), profile, chosen, summary).groupby("model")
-        spread = values[SWEPT].agg(["mean", "std"]).assign(seeds=values.size())
+        spread = values[SWEPT].agg(["mean", "std"])
+        spread["seeds", ""] = values.size()
         console.print(spread.to_string(float_format="{:.4g}".format))
     if failed:
         raise typer.Exit(1)
