@@ -30,10 +30,6 @@ def test_an_error_in_one_piece_ends_all():
         list(jobs.side_by_side([partial(pow, 0, -1)], jobs=1))
 
 
-def test_subnormal_averages_taken_for_zero_leave_every_weight_as_it_is_bit_for_bit(monkeypatch):
-    weights, are = trained(monkeypatch)
-    with jobs.subnormals_as_zero():
-        same, remain = trained(monkeypatch)
-    assert are
-    assert not remain
-    assert torch.equal(weights.view(torch.int32), same.view(torch.int32))
+def test_a_process_of_its_own_has_the_keys_of_its_parent():
+    models = [catalogue.find(name) for name in ("classifier", "simple-d2")]
+    assert list(jobs.side_by_side([partial(key, model) for model in models * 2], jobs=2)).count(key(models[0])) == 2

@@ -51,6 +51,5 @@ def test_subnormal_averages_taken_for_zero_leave_every_weight_as_it_is_bit_for_b
 def test_an_error_in_training_leaves_threads_and_subnormals_as_they_are():
     threads = torch.get_num_threads()
     with pytest.raises(NonFiniteLossError), _one_thread():
-        assert torch.get_num_threads() == 1 and not torch.full((1,), 1e-39) * 1 > 0
         raise NonFiniteLossError
     assert torch.get_num_threads() == threads and torch.full((1,), 1e-39) * 1 > 0
