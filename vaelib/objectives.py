@@ -143,7 +143,7 @@ def iwae_bound_nats(vae: VAE, x: Tensor, *, samples: int) -> Tensor:
     r""":math:`\ln \frac1K \sum_k w_k`, `[B]` in nats: the ELBO at K = 1 (Burda et al. 2016).
 
     >>> from vaelib.linear import evidence_nats, linear_vae
-    >>> vae, x = linear_vae(pixels=3, latent_dim=2, sigma=1.0), torch.randn(10, 3)
+    >>> vae, x = linear_vae(pixels=3, latent_dim=1, sigma=1.0), torch.rand(10, 3)
     >>> log_px = evidence_nats(x, W=vae.head.mu.weight, b=vae.head.mu.bias, sigma=1.0)
     >>> torch.allclose(iwae_bound_nats(vae, x, samples=10_000), log_px, atol=0.3)  # tight as K grows
     True
