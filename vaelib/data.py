@@ -38,12 +38,23 @@ Source = str | Path | np.ndarray | Tensor
 
 
 class DataError(MendableError, RuntimeError):
-    """The images are missing, damaged or not what they should be; the message says what was found and what mends it."""
+    """The images are missing, damaged or not what they should be; the message says what was found and what mends it.
+
+    >>> load(torch.rand(5, 784))
+    Traceback (most recent call last):
+        ...
+    vaelib.data.DataError: images of the tensor have the shape (5, 784); expected [N, H, W], ...
+    """
 
 
 @dataclass(frozen=True)
 class Images:
-    """Flat images, float32, grey level / 255 in [0, 1]."""
+    """Flat images, float32, grey level / 255 in [0, 1].
+
+    >>> images = Images(torch.rand(4, 6), labels=torch.tensor([3, 1, 3, 1]), shape=(2, 3))
+    >>> len(images), len(images.only(3)), images.one_of_each().labels
+    (4, 2, tensor([1, 3]))
+    """
 
     images: Tensor
     """`[N, m]`, m the product of `shape`."""
@@ -85,7 +96,12 @@ class Images:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images to train on and to test with, where they came from, and the checksum of :func:`fingerprint`."""
+    """Images to train on and to test with, where they came from, and the checksum of :func:`fingerprint`.
+
+    >>> dataset = load(torch.rand(10, 2, 3))
+    >>> len(dataset.train), len(dataset.test), dataset.profile
+    (8, 2, 'own')
+    """
 
     train: Images
     test: Images
@@ -96,7 +112,14 @@ class Dataset:
 
 
 class Bins:
-    """The bin of each level on the scale on which a model sees pixels."""
+    """The bin of each level on the scale on which a model sees pixels.
+
+    >>> black_and_white = torch.tensor([0.0, 1.0])
+    >>> 256 * Bins(dequantised=True).lower(black_and_white)
+    tensor([  0., 255.])
+    >>> Bins(dequantised=False).lower(black_and_white).mean()  # a bin to each side of 0 and 1
+    tensor(0.4980)
+    """
 
     def __init__(self, *, dequantised: bool) -> None:
         #: Dequantised pixels are (level + u) / 256; others are level / 255, the middle of their bin.
@@ -117,6 +140,10 @@ def dequantise(images: Tensor) -> Tensor:
 
     The noise makes the pixels continuous, so that no density can grow without bound on a repeated value
     (Theis, van den Oord and Bethge 2016). Draws from torch's global generator.
+
+    >>> y = dequantise(torch.tensor([0.0, 1.0]))
+    >>> (256 * y).floor(), bool((y < 1).all())
+    (tensor([  0., 255.]), True)
     """
     noise = torch.rand_like(images) * BELOW_ONE
     return ((images * (LEVELS - 1)).round() + noise) / LEVELS
@@ -132,6 +159,10 @@ def load(source: Source = "quick", *, device: torch.device | str = "cpu") -> Dat
     same.
 
     Raises `ValueError` for an unknown profile and `DataError` for images that are missing, damaged or unsuitable.
+
+    >>> dataset = load(torch.rand(10, 3, 8, 8))
+    >>> dataset.train.images.shape, dataset.train.shape
+    (torch.Size([8, 192]), (3, 8, 8))
     """
     if not isinstance(source, str) or source not in PROFILES:
         return _own(source, torch.device(device))
@@ -144,18 +175,19 @@ def load(source: Source = "quick", *, device: torch.device | str = "cpu") -> Dat
 
 
 def fingerprint(source: Source) -> str:
-    """SHA-256 of a profile's pixels, as in `vaelib.mnist.CHECKSUMS`, or of all that your own source holds."""
+    """SHA-256 of a profile's pixels, as in `vaelib.mnist.CHECKSUMS`, or of all that your own source holds.
+
+    >>> fingerprint("quick")[:12]
+    '2913c6b65271'
+    >>> images = torch.rand(10, 2, 3)
+    >>> fingerprint(images) == load(images).sha256
+    True
+    """
     if not isinstance(source, str) or source not in PROFILES:
         return load(source).sha256
     from vaelib import mnist
 
     return mnist.CHECKSUMS[source]
-
-
-def check_profile(profile: str) -> None:
-    """Raise `ValueError` unless the profile exists."""
-    if profile not in PROFILES:
-        raise ValueError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
 
 
 def _own(source: Source, device: torch.device) -> Dataset:

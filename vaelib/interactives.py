@@ -31,7 +31,11 @@ NODES, RANKS, MEAN_ERROR = 41, (8, 16, 24, 32, 48, 64), 0.25
 
 @dataclass(frozen=True, repr=False)
 class Interactive:
-    """An element of the page: its tag, its data, and what stands in its place where no script runs."""
+    """An element of the page: its tag, its data, and what stands in its place where no script runs.
+
+    >>> Interactive("alpha-slider", data={}, instead="Here alpha can be moved by hand.")
+    <alpha-slider> Here alpha can be moved by hand.
+    """
 
     tag: str
     data: Mapping[str, Any]
@@ -53,6 +57,11 @@ def pack(matrix: Tensor) -> dict[str, Any]:
     r"""A matrix `[rows, columns]` as integers of 12 bits: :math:`a_{ij} = s_i q_{ij}`, :math:`|q_{ij}| \le 2047`.
 
     All low bytes come first, then all high ones, which compresses better.
+
+    >>> packed = pack(torch.tensor([[1.0, -1.0], [0.0, 0.0]]))
+    >>> packed["shape"], unpack(packed)
+    ([2, 2], tensor([[ 1.0000, -1.0000],
+            [ 0.0000,  0.0000]], dtype=torch.float64))
     """
     values = matrix.detach().cpu().double().numpy()
     scales = np.abs(values).max(axis=1) / LARGEST
@@ -62,7 +71,12 @@ def pack(matrix: Tensor) -> dict[str, Any]:
 
 
 def unpack(packed: Mapping[str, Any]) -> Tensor:
-    """The matrix of :func:`pack`, as the page reads it."""
+    """The matrix of :func:`pack`, as the page reads it.
+
+    >>> matrix = torch.randn(5, 6)
+    >>> torch.allclose(unpack(pack(matrix)).float(), matrix, atol=1e-3 * matrix.abs().max().item())
+    True
+    """
     planes = np.frombuffer(base64.b64decode(packed["planes"]), np.uint8).reshape(2, -1)
     integers = np.ascontiguousarray(planes.T).view("<i2").reshape(packed["shape"])
     scales = np.frombuffer(base64.b64decode(packed["scales"]), "<f4")
@@ -72,6 +86,11 @@ def unpack(packed: Mapping[str, Any]) -> Tensor:
 class PackedDecoder(NamedTuple):
     r"""A decoder of two-dimensional codes for the page: :math:`\mu_x(z) = \mathrm{sigmoid}(U M h + c)`,
     :math:`h = \max(A z + b, 0)`, where U M is the last layer projected on the few directions that its values take.
+
+    >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
+    >>> packed, error = pack_decoder(vae, torch.randn(50, 2))
+    >>> packed(torch.zeros(1, 2)).shape
+    torch.Size([1, 6])
     """
 
     hidden: dict[str, Any]
@@ -94,6 +113,11 @@ def pack_decoder(vae: VAE, z: Tensor) -> tuple[PackedDecoder, Tensor]:
     """The decoder of a VAE with d = 2 and its errors at the codes z `[N, 2]`, `[N, pixels]` in grey levels of 255.
 
     The rank is the first of `RANKS` whose mean error is below `MEAN_ERROR`, else the last.
+
+    >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
+    >>> packed, error = pack_decoder(vae, torch.randn(50, 2))
+    >>> error.shape, bool(error.mean() < MEAN_ERROR)
+    (torch.Size([50, 6]), True)
     """
     (first, _), last = vae.decoder.body, vae.head.mu  # type: ignore[misc]
     assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
@@ -119,6 +143,11 @@ def latent_explorer(models: Mapping[str, VAE], data: Images, *, codes: int = 600
     """The plane of codes of each model with d = 2: point at a code, and its mean image is decoded in the page.
 
     Shows codes of the first images, one draw of q(z|x) each, from torch's global generator. Grey images only.
+
+    >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
+    >>> explorer = latent_explorer({"VAE": vae}, load(torch.rand(20, 2, 3)).test)
+    >>> explorer.tag, explorer.data["shape"]
+    ('latent-explorer', [2, 3])
     """
     common = _common(data, codes)
     entries = []
@@ -136,7 +165,12 @@ def latent_explorer(models: Mapping[str, VAE], data: Images, *, codes: int = 600
 
 
 class Setting(NamedTuple):
-    r"""One position of the dial: a model with :math:`\sigma_x = 1` and a weight beta; an autoencoder has none."""
+    r"""One position of the dial: a model with :math:`\sigma_x = 1` and a weight beta; an autoencoder has none.
+
+    >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
+    >>> Setting(beta=4.0, vae=vae, note="collapsed").note
+    'collapsed'
+    """
 
     beta: float | None
     vae: VAE
@@ -153,6 +187,12 @@ def variance_dial(settings: Sequence[Setting], data: Images, *, codes: int = 400
     observation, :math:`\sigma_x = 1`, or :math:`\sqrt\beta` in the other reading. Variances are shares of that of the
     images: explained is :math:`\sum_j \mathrm{Var}\,\mu_{x,j}(z)`, over the codes and over as many draws of the prior,
     noise :math:`m \sigma_x^2`. Grey images only; the examples are one of each label, ten at most.
+
+    >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
+    >>> settings = [Setting(None, vae), Setting(beta=1.0, vae=vae)]
+    >>> dial = variance_dial(settings, load(torch.rand(20, 2, 3)).test)
+    >>> [setting["beta"] for setting in dial.data["settings"]]
+    [None, 1.0]
     """
     common = _common(data, codes)
     n, pixels = data.images.shape
@@ -198,6 +238,11 @@ def variance_dial(settings: Sequence[Setting], data: Images, *, codes: int = 400
 def alpha_slider(vae: VAE, *, images: int = 16, shape: Shape | None = None) -> Interactive:
     r""":math:`\mu_x(z) + \alpha\,\sigma_x(z)` for codes from the prior, alpha by hand: after one seed those of
     `vaelib.sampling.quantile_images`. Grey images only; squares need no shape.
+
+    >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
+    >>> slider = alpha_slider(vae, images=5, shape=(2, 3))
+    >>> unpack(slider.data["means"]).shape
+    torch.Size([5, 6])
     """
     theta = vae.likelihood(vae.prior.sample((images,)))
     size = _height_and_width(theta.mean, shape)
@@ -206,7 +251,11 @@ def alpha_slider(vae: VAE, *, images: int = 16, shape: Shape | None = None) -> I
 
 
 def levels(images: Tensor) -> str:
-    """Images as bytes, one grey level a pixel."""
+    """Images as bytes, one grey level a pixel.
+
+    >>> list(base64.b64decode(levels(torch.tensor([[0.0, 1.0]]))))
+    [0, 255]
+    """
     return _base64((images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
 
 

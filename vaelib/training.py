@@ -12,7 +12,13 @@ from vaelib.errors import MendableError
 
 
 class Step(NamedTuple):
-    """One update: its number and its epoch, both from 1, whether it ends the epoch, and the mean loss before it."""
+    """One update: its number and its epoch, both from 1, whether it ends the epoch, and the mean loss before it.
+
+    >>> layer = torch.nn.Linear(1, 1)
+    >>> steps = list(fit(layer, lambda x: layer(x).square()[:, 0], [torch.ones(5, 1)], epochs=2, batch_size=2))
+    >>> [step.number for step in steps if step.ends_epoch]
+    [3, 6]
+    """
 
     number: int
     epoch: int
@@ -21,7 +27,14 @@ class Step(NamedTuple):
 
 
 class NonFiniteLossError(MendableError, RuntimeError):
-    """The loss became infinite or not a number; the message names the step and the likely cause."""
+    """The loss became infinite or not a number; the message names the step and the likely cause.
+
+    >>> layer = torch.nn.Linear(1, 1)
+    >>> next(fit(layer, lambda x: layer(x)[:, 0] / 0, [torch.ones(5, 1)], epochs=1))
+    Traceback (most recent call last):
+        ...
+    vaelib.training.NonFiniteLossError: the loss is ...inf at step 1 (epoch 1); the likely cause is ...
+    """
 
 
 def fit(
@@ -43,6 +56,11 @@ def fit(
     2019); for them nothing decays. Randomness comes from torch's global generator. Raises `NonFiniteLossError` before
     a bad step is taken, and `UncalibratedError` before the first where a head calibrates itself and the loss holds no
     ln p(x|z): parts of the model may have a method `check_adapted` that says so.
+
+    >>> vae, x = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4), torch.rand(50, 6)
+    >>> losses = [step.loss for step in fit(vae, lambda x: -elbo_nats(vae, x), [x], epochs=50, batch_size=25)]
+    >>> bool(losses[-1] < losses[0])
+    True
     """
     if min(epochs, batch_size) < 1 or learning_rate <= 0:
         raise ValueError(

@@ -17,6 +17,14 @@ class VAE(nn.Module):
     `encoder` maps x to q(z|x); `decoder` maps z to features and `head` the features to p(x|z); `code_prior`, called
     without arguments, is p(z), by default N(0, I).
 
+    >>> from vaelib.networks import DecoderBody, Encoder
+    >>> encoder, decoder = Encoder(pixels=6, latent_dim=2, hidden=4), DecoderBody(latent_dim=2, hidden=4)
+    >>> head = PixelwiseGaussian(features=4, shape=(2, 3))
+    >>> vae = VAE(encoder=encoder, decoder=decoder, head=head, latent_dim=2)
+    >>> z = vae.posterior(torch.rand(5, 6)).rsample()
+    >>> z.shape, vae.likelihood(z).log_prob(torch.rand(5, 6)).shape
+    (torch.Size([5, 2]), torch.Size([5]))
+
     Any modules will do. Images are flat, x `[B, m]`. The encoder returns a distribution over z with event `[d]`
     (`vaelib.networks.diagonal_normal` makes one), the head one over x with event `[m]`, the decoder whatever the head
     reads. Decoder and head keep the dimensions before z, which with K draws is `[K, B, d]`; convolutions want one, so a
@@ -96,6 +104,10 @@ def mlp_vae(
     likelihood from `features` and `shape`, `prior` the distribution of codes from `latent_dim`: classes of
     `vaelib.likelihoods` and `vaelib.priors`, or a `partial` of one that takes more. Weights come from torch's global
     generator. Raises ValueError for a latent_dim below 1, and where the head does not take images of this shape.
+
+    >>> vae = mlp_vae(shape=(3, 8, 8), latent_dim=2, head=PixelwiseGaussian, hidden=4)
+    >>> vae.likelihood(vae.prior.sample((5,))).event_shape
+    torch.Size([192])
     """
     return VAE(
         encoder=Encoder(pixels=math.prod(shape), latent_dim=latent_dim, hidden=hidden),

@@ -26,7 +26,13 @@ from vaelib.vae import VAE
 
 
 def normal_log_mass(pixels: Normal, x: Tensor, bins: Bins) -> Tensor:
-    r""":math:`\ln(\Phi(b) - \Phi(a))` of each pixel, a and b the standardised ends of its bin."""
+    r""":math:`\ln(\Phi(b) - \Phi(a))` of each pixel, a and b the standardised ends of its bin.
+
+    >>> x, pixels = torch.arange(256) / 255, Normal(torch.zeros(256), torch.ones(256))
+    >>> mass = normal_log_mass(pixels, x, Bins(dequantised=True)).exp()
+    >>> round(mass.sum().item(), 4)  # of N(0, 1) between 0 and 1
+    0.3413
+    """
     lower = (bins.lower(x) - pixels.loc) / pixels.scale
     return DiscretisedNormal.log_between(lower, lower + bins.width / pixels.scale)
 
@@ -35,6 +41,11 @@ def continuous_bernoulli_log_mass(pixels: ContinuousBernoulli, x: Tensor, bins: 
     """ln of the integral over one of 256 bins of [0, 1], its support, whatever `bins`, of each pixel; in float64.
 
     Its density is exponential in x: the mass of a bin by its distance from the likelier end, stable everywhere.
+
+    >>> x, bins = torch.arange(256) / 255, Bins(dequantised=True)
+    >>> pixels = ContinuousBernoulli(logits=torch.tensor(3.0))
+    >>> round(continuous_bernoulli_log_mass(pixels, x, bins).exp().sum().item(), 6)
+    1.0
     """
     unit = Bins(dequantised=True)
     logits, lower = pixels.logits.double(), unit.lower(x.double())
@@ -55,6 +66,13 @@ def log_mass(px_z: Distribution, x: Tensor, bins: Bins) -> Tensor:
     """ln P(x|z) of images x `[B, m]` of levels over 255, or an unbiased estimate of P(x|z); batch shape, in nats.
 
     Raises TypeError for a likelihood that is no density on the pixels, as the Bernoulli on grey levels.
+
+    >>> x, head = torch.zeros(5, 6), ContinuousBernoulliPixels(features=4, shape=(2, 3))
+    >>> with torch.no_grad():
+    ...     _ = [parameter.zero_() for parameter in head.parameters()]  # every pixel uniform on [0, 1]
+    ...     nats = -log_mass(head(torch.randn(5, 4)), x, Bins(dequantised=True))
+    >>> (nats / 6 / math.log(2)).round(decimals=3)  # bits of a pixel
+    tensor([8., 8., 8., 8., 8.])
     """
     if isinstance(px_z, Independent):
         return log_mass(px_z.base_dist, x, bins).sum(dim=-1).to(x)
@@ -73,6 +91,13 @@ def bits_per_dimension(vae: VAE, x: Tensor, *, dequantised: bool, samples: int) 
     For images x `[B, m]` of levels over 255 and k = `samples` draws :math:`z_i \sim q(z|x)`; the expected value is an
     upper bound on the bits of ln P(x). A model of dequantised pixels encodes one dequantised copy of the image. Raises
     ValueError where x are no levels over 255, and TypeError where p(x|z) is no density on pixels.
+
+    >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=ContinuousBernoulliPixels, hidden=4)
+    >>> with torch.no_grad():
+    ...     _ = [parameter.zero_() for parameter in vae.head.parameters()]  # every pixel uniform on [0, 1]
+    ...     bits = bits_per_dimension(vae, quantise(torch.rand(5, 6)), dequantised=True, samples=1000)
+    >>> bits.round()
+    tensor([8., 8., 8., 8., 8.])
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")

@@ -20,18 +20,34 @@ ACTIVE_VARIANCE = 1e-2
 
 @torch.no_grad()
 def code_means(vae: VAE, x: Tensor) -> Tensor:
-    r""":math:`\mu_z(x)`, `[B, d]`."""
+    r""":math:`\mu_z(x)`, `[B, d]`.
+
+    >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
+    >>> code_means(vae, torch.rand(5, 6)).shape
+    torch.Size([5, 2])
+    """
     return vae.posterior(x).mean
 
 
 def active_units(mu_z: Tensor) -> int:
-    r"""Number of dimensions of `[N, d]` with :math:`\mathrm{Var}_x\,E_q[z_i] > 10^{-2}` (Burda et al. 2016)."""
+    r"""Number of dimensions of `[N, d]` with :math:`\mathrm{Var}_x\,E_q[z_i] > 10^{-2}` (Burda et al. 2016).
+
+    >>> active_units(torch.tensor([[-1.0, 0.01], [1.0, -0.01]]))
+    1
+    """
     return int((mu_z.var(dim=0) > ACTIVE_VARIANCE).sum())
 
 
 @torch.no_grad()
 def aggregate_variance(vae: VAE, x: Tensor) -> Tensor:
-    r"""Variance of the aggregate posterior q(z), `[d]`: :math:`\mathrm{Var}_x\,\mu_z + E_x\,\sigma_z^2`."""
+    r"""Variance of the aggregate posterior q(z), `[d]`: :math:`\mathrm{Var}_x\,\mu_z + E_x\,\sigma_z^2`.
+
+    >>> from vaelib.pca import optimal_linear_vae, spectrum
+    >>> x = torch.randn(50, 3).double()
+    >>> vae = optimal_linear_vae(spectrum(x), latent_dim=2, sigma=0.1)
+    >>> torch.allclose(aggregate_variance(vae, x), torch.ones(2).double())  # at the optimum, that of the prior
+    True
+    """
     qz_x = vae.posterior(x)
     return qz_x.mean.var(dim=0, correction=0) + qz_x.variance.mean(dim=0)
 
@@ -41,6 +57,13 @@ def kl_per_dimension_nats(vae: VAE, x: Tensor) -> Tensor:
     r""":math:`KL(q(z_i|x) \| p(z_i))`, `[B, d]` in nats, for x `[B, m]`; its sum over i is the KL of the ELBO.
 
     Raises ValueError for a learned prior, which does not factorise over dimensions.
+
+    >>> from vaelib.pca import optimal_kl_nats, optimal_linear_vae, spectrum
+    >>> x = torch.randn(50, 3).double()
+    >>> vae = optimal_linear_vae(spectrum(x), latent_dim=2, sigma=0.1)
+    >>> kl = optimal_kl_nats(spectrum(x).eigenvalues[:2], beta=1.0, sigma=0.1)
+    >>> torch.allclose(kl_per_dimension_nats(vae, x).mean(dim=0), kl)
+    True
     """
     qz_x, prior = vae.posterior(x), vae.prior
     if not isinstance(prior, Independent):
@@ -54,6 +77,10 @@ def collapsed_dimensions(kl: Tensor, *, epsilon: float, delta: float) -> int:
 
     Dimension i is collapsed if :math:`KL(q(z_i|x) \| p(z_i)) < \epsilon` for a share of at least :math:`1 - \delta` of
     the images (Lucas et al. 2019). Raises ValueError where epsilon is not positive or delta not in [0, 1).
+
+    >>> kl = torch.tensor([[0.0, 2.0], [0.0, 0.0], [0.0, 3.0]])
+    >>> collapsed_dimensions(kl, epsilon=0.01, delta=0.05), collapsed_dimensions(kl, epsilon=0.01, delta=0.7)
+    (1, 2)
     """
     if not epsilon > 0:
         raise ValueError(f"epsilon must be a positive number of nats, got {epsilon}")
@@ -64,7 +91,12 @@ def collapsed_dimensions(kl: Tensor, *, epsilon: float, delta: float) -> int:
 
 
 class ElboSurgery(NamedTuple):
-    r"""The mean KL in two parts, in nats: :math:`I(x; z) + KL(q(z) \| p(z))` (Hoffman and Johnson 2016)."""
+    r"""The mean KL in two parts, in nats: :math:`I(x; z) + KL(q(z) \| p(z))` (Hoffman and Johnson 2016).
+
+    >>> surgery = ElboSurgery(kl=3.0, mutual_information=2.0, mutual_information_upper=2.5)
+    >>> surgery.aggregate_mismatch, surgery.aggregate_mismatch_lower
+    (1.0, 0.5)
+    """
 
     kl: float
     r"""Mean of :math:`KL(q(z|x) \| p(z))` over the images, in closed form for N(0, I)."""
@@ -99,6 +131,11 @@ def elbo_surgery(vae: VAE, x: Tensor) -> ElboSurgery:
     more than about :math:`\sqrt{d / 2N}`, 0.03 nats for d = 20 and N = 10,000.
 
     The encoder's Gaussians must be diagonal. Draws from torch's global generator.
+
+    >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
+    >>> surgery = elbo_surgery(vae, torch.rand(50, 6))
+    >>> surgery.mutual_information < math.log(50), surgery.mutual_information_upper <= surgery.kl
+    (True, True)
     """
     qz_x = vae.posterior(x)
     mu_z, sigma_z = qz_x.mean.double(), qz_x.stddev.double()

@@ -14,7 +14,11 @@ from vaelib.vae import VAE
 
 
 class Budget(NamedTuple):
-    """Variances, summed over pixels, on the scale of grey levels in [0, 1]."""
+    """Variances, summed over pixels, on the scale of grey levels in [0, 1].
+
+    >>> Budget(explained=3.0, noise=1.0).total
+    4.0
+    """
 
     explained: float
     """:math:`\\sum_j \\mathrm{Var}_z\\,E[x_j|z]`."""
@@ -33,6 +37,12 @@ def variance_budget(vae: VAE, z: Tensor) -> Budget:
 
     With two draws x, x' for each code, :math:`E_z \mathrm{Var}[x_j|z] = \frac12 E (x_j - x'_j)^2` and
     :math:`\mathrm{Var}_z E[x_j|z] = \mathrm{Cov}(x_j, x'_j)`.
+
+    >>> from vaelib.linear import linear_vae
+    >>> vae = linear_vae(pixels=6, latent_dim=2, sigma=0.5)
+    >>> budget = variance_budget(vae, torch.randn(10_000, 2))
+    >>> round(budget.noise, 1)  # 6 pixels of variance 0.25
+    1.5
     """
     first, second = vae.likelihood(z).sample((2,)).double()
     noise = (first - second).square().mean(dim=0).sum() / 2
@@ -47,6 +57,11 @@ def covariance_share(x: Tensor) -> float:
         = 1 - \frac{\sum_j \mathrm{Var}(x_j)}{\mathrm{Var}(\sum_j x_j)}
 
     0 for independent pixels, below 1, and negative where pixels make up for one another.
+
+    >>> covariance_share(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))  # one pixel, twice
+    0.5
+    >>> covariance_share(torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]))  # independent
+    0.0
     """
     x = x.double()
     return (1 - x.var(dim=0).sum() / x.sum(dim=1).var()).item()
@@ -58,6 +73,11 @@ def residual_draws(vae: VAE, z: Tensor, *, pairs: int = 1) -> Tensor:
 
     Their covariance is that of p(x|z), averaged over the codes z `[N, d]`. More pairs for each code leave less Monte
     Carlo error, which is large where a few codes have most of the noise.
+
+    >>> from vaelib.linear import linear_vae
+    >>> residuals = residual_draws(linear_vae(pixels=6, latent_dim=2, sigma=0.5), torch.randn(10, 2), pairs=1000)
+    >>> residuals.shape, round(residuals.std().item(), 1)
+    (torch.Size([10000, 6]), 0.5)
     """
     first, second = vae.likelihood(z.repeat(pairs, 1)).sample((2,))
     return (first - second) / 2**0.5

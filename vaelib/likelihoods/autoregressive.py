@@ -30,7 +30,13 @@ IMAGES = 1_000
 
 
 class Mixture(NamedTuple):
-    """A mixture of C discretised logistics for each of any number of pixels, components first: `[C, ...]` each."""
+    """A mixture of C discretised logistics for each of any number of pixels, components first: `[C, ...]` each.
+
+    >>> components = DiscretisedLogistic(loc=torch.tensor([[0.2], [0.8]]), scale=torch.tensor([[0.1], [0.1]]))
+    >>> mixture = Mixture(torch.tensor([[0.25], [0.75]]).log(), components)
+    >>> round(mixture.log_prob(torch.arange(256) / 255).exp().sum().item(), 4)
+    1.0
+    """
 
     log_weights: Tensor
     components: DiscretisedLogistic
@@ -53,7 +59,13 @@ class Mixture(NamedTuple):
 
 
 class LocalNetwork(nn.Module):
-    """One hidden layer on the neighbourhood of a pixel, the same at every pixel. Features stand first."""
+    """One hidden layer on the neighbourhood of a pixel, the same at every pixel. Features stand first.
+
+    >>> network = LocalNetwork(radius=1)
+    >>> said = network.from_guide(torch.rand(9, 5)) + network.from_image(torch.rand(4, 5))
+    >>> network.mixture(said).draw().shape  # of five pixels, each with 9 pixels of the guide and 4 before it
+    torch.Size([5])
+    """
 
     def __init__(self, *, radius: int, features: int = FEATURES, components: int = COMPONENTS) -> None:
         super().__init__()
@@ -88,6 +100,11 @@ class NeighbourhoodPixels(Distribution):
     `guide` `[..., m]` is the decoder's mean image; the event is the image, flat, of height and width `shape`. The mean
     has no closed form: it is that of `MEAN_DRAWS` draws under a fixed seed, so its squared error is too high by a
     sixteenth of the pixel's variance.
+
+    >>> levels = (torch.arange(256) / 255)[:, None]
+    >>> px_z = NeighbourhoodPixels(torch.zeros(256, 1), LocalNetwork(radius=1), shape=(1, 1))
+    >>> round(px_z.log_prob(levels).exp().sum().item(), 4)
+    1.0
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -134,7 +151,13 @@ class NeighbourhoodPixels(Distribution):
 
 
 class NeighbourhoodHead(nn.Module):
-    """`NeighbourhoodPixels` whose guide is a mean image from the code, as in the Gaussian heads."""
+    """`NeighbourhoodPixels` whose guide is a mean image from the code, as in the Gaussian heads.
+
+    >>> px_z = NeighbourhoodHead(features=4, shape=(3, 3), radius=1)(torch.randn(5, 4))
+    >>> x = px_z.sample()
+    >>> torch.equal(quantise(x), x), px_z.log_prob(x).shape
+    (True, torch.Size([5]))
+    """
 
     def __init__(self, *, features: int, shape: Shape, radius: int) -> None:
         super().__init__()

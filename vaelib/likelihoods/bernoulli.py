@@ -10,7 +10,11 @@ from vaelib.networks import softplus
 
 
 class LogitBernoulli(Bernoulli):
-    """torch's Bernoulli of given logits, with a faster logarithm."""
+    """torch's Bernoulli of given logits, with a faster logarithm.
+
+    >>> LogitBernoulli(logits=torch.zeros(2)).log_prob(torch.tensor([0.0, 1.0])).exp()
+    tensor([0.5000, 0.5000])
+    """
 
     def log_prob(self, value: Tensor) -> Tensor:
         r""":math:`x l - \mathrm{softplus}(l)`, minus the cross-entropy of x and the sigmoid of the logit l."""
@@ -22,6 +26,11 @@ class BernoulliPixels(nn.Module):
 
     Its support is {0, 1}; the check is off because public implementations evaluate it between (Loaiza-Ganem and
     Cunningham 2019).
+
+    >>> x = torch.linspace(0, 1, 1001)[:, None]
+    >>> px_z = BernoulliPixels(features=4, shape=(1, 1))(torch.zeros(1001, 4))
+    >>> bool(torch.trapezoid(px_z.log_prob(x).exp(), x[:, 0]) < 0.51)  # no density: its integral is at most 1/2
+    True
     """
 
     def __init__(self, *, features: int, shape: Shape) -> None:
@@ -37,6 +46,11 @@ class ContinuousBernoulliPixels(nn.Module):
     """The Bernoulli's formula with the constant that makes it a density on [0, 1] (Loaiza-Ganem and Cunningham 2019).
 
     Its parameter is not its mean.
+
+    >>> x = torch.linspace(0, 1, 1001)[:, None]
+    >>> px_z = ContinuousBernoulliPixels(features=4, shape=(1, 1))(torch.zeros(1001, 4))
+    >>> round(torch.trapezoid(px_z.log_prob(x).exp(), x[:, 0]).item(), 3)
+    1.0
     """
 
     def __init__(self, *, features: int, shape: Shape) -> None:

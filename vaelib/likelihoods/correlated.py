@@ -28,7 +28,15 @@ GreyShape = tuple[int, int]
 
 
 def grey(shape: Shape) -> GreyShape:
-    """Height and width of grey images; raises ValueError for any other shape: neighbours are those of one picture."""
+    """Height and width of grey images; raises ValueError for any other shape: neighbours are those of one picture.
+
+    >>> grey((28, 20))
+    (28, 20)
+    >>> grey((3, 28, 20))
+    Traceback (most recent call last):
+        ...
+    ValueError: neighbouring pixels need grey images (height, width), got shape (3, 28, 20); ...
+    """
     if len(shape) != 2:
         raise ValueError(
             f"neighbouring pixels need grey images (height, width), got shape {tuple(shape)}; for colour choose a head "
@@ -40,26 +48,44 @@ def grey(shape: Shape) -> GreyShape:
 
 
 class Offset(NamedTuple):
-    """Where a neighbour stands, relative to the pixel."""
+    """Where a neighbour stands, relative to the pixel.
+
+    >>> Offset(row=-1, column=0) in window(radius=1)  # the pixel above
+    True
+    """
 
     row: int
     column: int
 
 
 def window(radius: int) -> list[Offset]:
-    r"""The :math:`((2r + 1)^2 - 1) / 2` offsets of the neighbours that come before a pixel, in raster order."""
+    r"""The :math:`((2r + 1)^2 - 1) / 2` offsets of the neighbours that come before a pixel, in raster order.
+
+    >>> [tuple(offset) for offset in window(radius=1)]
+    [(-1, -1), (-1, 0), (-1, 1), (0, -1)]
+    """
     if radius < 1:
         raise ValueError(f"radius must be at least 1, got {radius}; without neighbours use independent pixels")
     return [offset for offset in surroundings(radius) if offset < (0, 0)]
 
 
 def surroundings(radius: int) -> list[Offset]:
-    """The offsets of the whole square around a pixel, itself included."""
+    """The offsets of the whole square around a pixel, itself included.
+
+    >>> len(surroundings(radius=1)), len(surroundings(radius=2))
+    (9, 25)
+    """
     return [Offset(row, column) for row in range(-radius, radius + 1) for column in range(-radius, radius + 1)]
 
 
 def shifted(x: Tensor, offsets: Sequence[Offset]) -> Tensor:
-    """For images `[N, H, W]`, the neighbour of each pixel at each of K offsets, `[K, N, H, W]`; beyond the border 0."""
+    """For images `[N, H, W]`, the neighbour of each pixel at each of K offsets, `[K, N, H, W]`; beyond the border 0.
+
+    >>> x = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    >>> shifted(x, [Offset(row=0, column=-1)])  # of each pixel the one to its left
+    tensor([[[[0., 1.],
+              [0., 3.]]]])
+    """
     reach, (height, width) = _reach(offsets), x.shape[-2:]
     padded = pad(x, (reach, reach, reach, reach))
     corners = [(row + reach, column + reach) for row, column in offsets]
@@ -67,7 +93,16 @@ def shifted(x: Tensor, offsets: Sequence[Offset]) -> Tensor:
 
 
 def wavefronts(radius: int, shape: GreyShape) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows and columns of the pixels of each front: those of one front need only pixels of the fronts before it."""
+    """Rows and columns of the pixels of each front: those of one front need only pixels of the fronts before it.
+
+    >>> for rows, columns in wavefronts(radius=1, shape=(2, 3)):
+    ...     print(list(zip(rows.tolist(), columns.tolist())))
+    [(0, 0)]
+    [(0, 1)]
+    [(0, 2), (1, 0)]
+    [(1, 1)]
+    [(1, 2)]
+    """
     rows, columns = torch.meshgrid(*(torch.arange(length) for length in shape), indexing="ij")
     front = columns + (radius + 1) * rows
     for number in range(int(front.max()) + 1):
@@ -78,6 +113,12 @@ def near(padded: Tensor, rows: Tensor, columns: Tensor, offsets: Sequence[Offset
     """For P pixels, the neighbours at K offsets, `[K, P, N]`: as `shifted`, from images with N last and zeros around.
 
     `padded` is `[H + 2 r, W + 2 r, N]`, r the reach of the offsets.
+
+    >>> padded = torch.nn.functional.pad(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), (1, 1, 1, 1))[..., None]
+    >>> near(padded, rows=torch.tensor([1]), columns=torch.tensor([1]), offsets=[Offset(-1, 0), Offset(0, -1)])
+    tensor([[[2.]],
+    <BLANKLINE>
+            [[3.]]])
     """
     reach = _reach(offsets)
     down, right = torch.tensor(offsets).T[..., None]  # each [K, 1]
@@ -102,6 +143,11 @@ class StructuredNormal(Distribution):
     :math:`a_{j} = \sum_c g_{jc} f_c`. `mu`, `sigma` `[..., m]`, `gates` `[..., R, m]`, `filters` `[R, r + 1, 2r + 1]`
     that are 0 outside the window. Where gates are shares and each filter's absolute values sum to at most
     :math:`\rho < 1`, no residual exceeds :math:`\max_j |\sigma_j \epsilon_j| / (1 - \rho)`.
+
+    >>> px_z = StructuredGaussian(features=4, shape=(3, 3), radius=1)(torch.randn(5, 4))
+    >>> epsilon = torch.randn(5, 9)
+    >>> torch.allclose(px_z.whiten(px_z.colour(epsilon)), epsilon, atol=1e-4)  # one is the inverse of the other
+    True
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -163,6 +209,11 @@ def mean_density_over_bins(px_z: Distribution, x: Tensor, bins: Bins) -> Tensor:
     r""":math:`\ln p(y) + m \ln w` at a uniform point y of the pixels' bins of width w: ln of an estimate of their mass.
 
     The estimate is unbiased for :math:`\int p(y)\, dy` over the bins of x `[B, m]`; batch shape, in nats.
+
+    >>> px_z = independent_pixels(torch.zeros(1, 6), floor=1.0)
+    >>> estimate = mean_density_over_bins(px_z, torch.zeros(6), Bins(dequantised=True))
+    >>> torch.allclose(estimate, px_z.log_prob(torch.zeros(6)) - 6 * math.log(256), atol=1e-3)
+    True
     """
     y = bins.uniform(x.expand(*px_z.batch_shape, -1))
     return px_z.log_prob(y) + x.shape[-1] * math.log(bins.width)
@@ -173,6 +224,10 @@ class StructuredGaussian(nn.Module):
 
     At radius 0 it would be the simple VAE's `PixelwiseGaussian`, whose floor it shares. Gates are a softmax over the
     filters, and a filter is :math:`\rho\, w / (1 + \|w\|_1)`, :math:`\rho` = `GAIN`: samples are bounded.
+
+    >>> head = StructuredGaussian(features=4, shape=(3, 3), radius=1)
+    >>> head(torch.randn(5, 4)).sample((2,)).shape
+    torch.Size([2, 5, 9])
     """
 
     def __init__(
@@ -209,6 +264,10 @@ class LowRankGaussian(nn.Module):
 
     The columns come from a few features of the code, which keeps their cost down, and an entry is at most `LARGEST`
     times the sigma of its pixel: :math:`F_{jc} = \mathrm{LARGEST}\, \sigma_j \tanh(\cdot)`.
+
+    >>> px_z = LowRankGaussian(features=4, shape=(2, 3), rank=2)(torch.randn(5, 4))
+    >>> px_z.covariance_matrix.shape, px_z.cov_factor.shape
+    (torch.Size([5, 6, 6]), torch.Size([5, 6, 2]))
     """
 
     def __init__(self, *, features: int, shape: Shape, rank: int, floor: float = DEQUANTISATION_STD) -> None:

@@ -21,6 +21,11 @@ class PixelwiseGaussian(nn.Module):
 
     :math:`\mu_x = \mathrm{sigmoid}(\cdot)` and :math:`\sigma_x = \mathrm{floor} + \mathrm{softplus}(\cdot)`. Without a
     floor the likelihood has no maximum on pixels that never change (Mattei and Frellsen 2018).
+
+    >>> head = PixelwiseGaussian(features=4, shape=(2, 3), floor=0.1)
+    >>> px_z = head(torch.randn(5, 4))
+    >>> px_z.batch_shape, px_z.event_shape, bool((px_z.stddev > 0.1).all())
+    (torch.Size([5]), torch.Size([6]), True)
     """
 
     def __init__(self, *, features: int, shape: Shape, floor: float = DEQUANTISATION_STD) -> None:
@@ -35,7 +40,12 @@ class PixelwiseGaussian(nn.Module):
 
 
 class FixedGaussian(nn.Module):
-    r""":math:`N(\mu_x(z), \sigma^2 I)` with one :math:`\sigma` chosen by hand; at 1 its log is -SSE/2 + constant."""
+    r""":math:`N(\mu_x(z), \sigma^2 I)` with one :math:`\sigma` chosen by hand; at 1 its log is -SSE/2 + constant.
+
+    >>> px_z = FixedGaussian(features=4, shape=(2, 3), sigma=0.5)(torch.randn(5, 4))
+    >>> px_z.stddev.unique()
+    tensor([0.5000])
+    """
 
     def __init__(self, *, features: int, shape: Shape, sigma: float) -> None:
         super().__init__()
@@ -53,6 +63,10 @@ class SharedGaussian(nn.Module):
 
     Maximised over sigma the likelihood is calibrated: :math:`\sigma^2` is the mean squared error. As in
     `PixelwiseGaussian`, :math:`\sigma = \mathrm{floor} + \mathrm{softplus}(\cdot)`.
+
+    >>> head = SharedGaussian(features=4, shape=(2, 3))
+    >>> head.sigma - head.floor, head(torch.randn(5, 4)).stddev.unique().shape  # it starts at ln 2 above the floor
+    (tensor(0.6931, grad_fn=<SubBackward0>), torch.Size([1]))
     """
 
     def __init__(self, *, features: int, shape: Shape, floor: float = DEQUANTISATION_STD) -> None:
@@ -73,7 +87,13 @@ class SharedGaussian(nn.Module):
 
 
 class UncalibratedError(MendableError, RuntimeError):
-    """A head that calibrates itself is trained by a loss that never shows it an image."""
+    """A head that calibrates itself is trained by a loss that never shows it an image.
+
+    >>> CalibratedGaussian(features=4, shape=(2, 3)).check_adapted()
+    Traceback (most recent call last):
+        ...
+    vaelib.likelihoods.gaussian.UncalibratedError: CalibratedGaussian sets its sigma whenever ...
+    """
 
 
 class AdaptiveGaussian(nn.Module, ABC):
@@ -82,6 +102,15 @@ class AdaptiveGaussian(nn.Module, ABC):
     The rule sees each batch's mean squared error per pixel as soon as :math:`\ln p(x|z)` has been evaluated in training
     mode with gradients on: under any objective that holds :math:`\ln p(x|z)`, steps in the variance and in the networks
     take turns. Nothing moves in evaluation.
+
+    >>> class LastBatchGaussian(AdaptiveGaussian):
+    ...     def adapt(self, error):
+    ...         self.variance.copy_(error)
+    >>> head = LastBatchGaussian(features=4, shape=(2, 3))
+    >>> px_z = head(torch.randn(5, 4))
+    >>> log_px_z = px_z.log_prob(px_z.mean + 0.5)
+    >>> head.sigma
+    tensor(0.5000)
     """
 
     def __init__(self, *, features: int, shape: Shape) -> None:
@@ -121,7 +150,14 @@ class AdaptiveGaussian(nn.Module, ABC):
 
 
 class Watched(Independent):
-    """A distribution over images that shows its mean squared error after each `log_prob` with gradients on."""
+    """A distribution over images that shows its mean squared error after each `log_prob` with gradients on.
+
+    >>> shown = []
+    >>> px_z = Watched(independent_pixels(torch.zeros(5, 6), floor=1.0), shown.append)
+    >>> log_px_z = px_z.log_prob(torch.full((6,), 2.0))
+    >>> shown
+    [tensor(4.)]
+    """
 
     def __init__(self, px_z: Independent, show: Callable[[Tensor], None]) -> None:
         super().__init__(px_z.base_dist, px_z.reinterpreted_batch_ndims, validate_args=False)
@@ -146,6 +182,12 @@ class CalibratedGaussian(AdaptiveGaussian):
         = \frac1m E \|x - \mu_x(z)\|^2
 
     Updated as a running mean, so that training climbs the ELBO in the networks and in the variance by turns.
+
+    >>> head = CalibratedGaussian(features=4, shape=(2, 3))
+    >>> px_z = head(torch.randn(5, 4))
+    >>> log_px_z = px_z.log_prob(px_z.mean + 0.5)
+    >>> head.sigma, head.eval()(torch.randn(5, 4)).stddev.unique()
+    (tensor(0.5000), tensor([0.5000]))
     """
 
     def adapt(self, error: Tensor) -> None:
@@ -159,6 +201,12 @@ class ToleranceGaussian(AdaptiveGaussian):
     :math:`\lambda \|x - \mu\|^2 + KL` is the ELBO of the variance :math:`1 / 2\lambda`, so the multiplier is this
     variance. It falls while the mean squared error exceeds `tolerance` squared and rises below it. The tolerance, a
     standard deviation of a pixel, is chosen by hand.
+
+    >>> head = ToleranceGaussian(features=4, shape=(2, 3), tolerance=0.1)
+    >>> px_z = head(torch.randn(5, 4))
+    >>> log_px_z = px_z.log_prob(px_z.mean + 0.5)  # five times the tolerance: the variance falls
+    >>> bool(head.sigma < 1)
+    True
     """
 
     def __init__(self, *, features: int, shape: Shape, tolerance: float) -> None:
@@ -175,6 +223,9 @@ def independent_pixels(images: Tensor, *, floor: float) -> Independent:
     r"""The latent-free model :math:`\prod_j N(\bar x_j, \max(s_j, \mathrm{floor})^2)`, fitted to images `[N, m]`.
 
     On pixels that never change its likelihood is bounded by the floor alone (Mattei and Frellsen 2018).
+
+    >>> independent_pixels(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), floor=0.1).stddev
+    tensor([0.5000, 0.1000])
     """
     sigma = images.std(dim=0, correction=0).clamp(min=positive_std("floor", floor))
     return diagonal_normal(images.mean(dim=0), sigma)

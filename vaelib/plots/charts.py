@@ -19,14 +19,25 @@ LEAST = 1e-7
 
 
 class Series(NamedTuple):
-    """A curve with the spread of repeated runs: `x` `[n]`, `values` `[runs, n]`."""
+    """A curve with the spread of repeated runs: `x` `[n]`, `values` `[runs, n]`.
+
+    >>> runs = Series(x=[1, 2, 3], values=[[0.1, 0.4, 0.5], [0.3, 0.4, 0.7]])  # two runs of three values
+    >>> figure = curves(Curves("share", {"VAE": runs}), xlabel="epoch")
+    >>> len(figure.axes[0].lines)  # their mean, and each of them as dots
+    3
+    """
 
     x: Sequence[float]
     values: Sequence[Sequence[float]]
 
 
 class Curves(NamedTuple):
-    """What one plot shows: labelled series, and labelled horizontal lines for reference."""
+    """What one plot shows: labelled series, and labelled horizontal lines for reference.
+
+    >>> panel = Curves("nats", {"VAE": Series([1, 10], [[0.1, 1.0]])}, lines={"least": 0.05}, log_y=True)
+    >>> curves(panel, xlabel="beta", log_x=True).axes[0].get_yscale()
+    'log'
+    """
 
     ylabel: str
     series: Mapping[str, Series]
@@ -38,6 +49,11 @@ def curves(*panels: Curves, xlabel: str, log_x: bool = False, ticks_at_values: b
     """One plot per panel, side by side over a common x: means of repeated runs, and every run as a small dot.
 
     With `ticks_at_values` the x axis has a tick wherever a series has a value, and no others.
+
+    >>> panel = Curves("nats", {"VAE": Series([1, 2, 4], [[0.1, 0.4, 0.5]])})
+    >>> figure = curves(panel, panel, xlabel="beta", ticks_at_values=True)
+    >>> len(figure.axes), figure.axes[0].get_xticks().tolist()
+    (2, [1, 2, 4])
     """
     width = WIDTH if len(panels) > 1 else WIDTH * 0.75
     entries = max(len(panel.series) + len(panel.lines) for panel in panels)
@@ -72,7 +88,13 @@ def _legend_above(figure: Figure, axis: Axes) -> None:
 
 
 def split_spectrum(eigenvalues: Tensor, *, latent_dim: int) -> Figure:
-    """Eigenvalues `[m]` from the largest; the first d, the others, and the mean of the others as a line."""
+    """Eigenvalues `[m]` from the largest; the first d, the others, and the mean of the others as a line.
+
+    >>> import torch
+    >>> figure = split_spectrum(torch.tensor([3.0, 0.5, 0.5]), latent_dim=1)
+    >>> figure.axes[0].lines[0].get_label()
+    'to the code: 75% of the variance'
+    """
     values = eigenvalues.cpu().numpy()
     rank = np.arange(1, len(values) + 1)
     figure = Figure(figsize=(WIDTH * 0.75, WIDTH * 0.45), layout="constrained")
@@ -89,7 +111,12 @@ def split_spectrum(eigenvalues: Tensor, *, latent_dim: int) -> Figure:
 
 
 class Point(NamedTuple):
-    """One model on the plane of the variance budget."""
+    """One model on the plane of the variance budget.
+
+    >>> figure = budget_plane({"models": [Point("autoencoder", explained=0.9, noise=0.1)]})
+    >>> figure.axes[0].get_yscale()
+    'log'
+    """
 
     label: str
     explained: float
@@ -101,6 +128,11 @@ def budget_plane(groups: Mapping[str, Sequence[Point]], *, joined: Sequence[str]
 
     The points of the groups in `joined` are joined in their order. Those whose noise is `MAGNIFIED` are named in an
     inset, where there are any.
+
+    >>> weak, strong = Point("beta = 1", 0.8, 0.2), Point("beta = 10", 0.1, 0.9)
+    >>> figure = budget_plane({"VAE": [weak, strong]}, joined=["VAE"])
+    >>> figure.axes[0].lines[-1].get_label()
+    'VAE'
     """
     figure = Figure(figsize=(WIDTH, WIDTH * 0.8), layout="constrained")
     axis = figure.subplots()
@@ -143,6 +175,11 @@ def dots(
     """One line of dots per row, a marker for each kind of value; labelled vertical lines for reference.
 
     The marker of repeated runs stands at their mean, and every run is a small dot.
+
+    >>> rows = {"VAE": {"test": [1.0, 1.2], "train": 0.9}, "PCA": {"test": 1.5}}
+    >>> figure = dots(rows, xlabel="bits per dimension", lines={"uniform": 8.0})
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['VAE', 'PCA']
     """
     kinds = list(dict.fromkeys(kind for values in rows.values() for kind in values))
     figure = Figure(figsize=(WIDTH, 0.24 * len(rows) + 1.2), layout="constrained")
@@ -160,7 +197,12 @@ def dots(
 
 
 def implied_deviations(marks: Mapping[str, Sequence[tuple[float, bool]]], lines: Mapping[str, float]) -> Figure:
-    """One row per program: its standard deviations, filled where they are the default; labelled vertical lines."""
+    """One row per program: its standard deviations, filled where they are the default; labelled vertical lines.
+
+    >>> figure = implied_deviations({"program": [(1.0, True), (0.1, False)]}, lines={"of the images": 0.3})
+    >>> figure.axes[0].get_xscale()
+    'log'
+    """
     figure = Figure(figsize=(WIDTH, 0.28 * len(marks) + 1.4), layout="constrained")
     axis = figure.subplots()
     for row, deviations in enumerate(marks.values()):

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 def vae_graph() -> Figure:
-    """Code z below, image x above: the generative arrow p goes up, the inference arrow q, dashed, goes down."""
+    """Code z below, image x above: the generative arrow p goes up, the inference arrow q, dashed, goes down.
+
+    >>> len(vae_graph().axes[0].texts)  # z, x, and the names of the two arrows
+    4
+    """
     from daft import PGM
 
     pgm = PGM(shape=(5, 3), origin=(-2.5, -0.5))
@@ -27,7 +31,11 @@ def vae_graph() -> Figure:
 
 
 def generative_and_inference_graphs() -> Figure:
-    """(a) the generative model p(z) p(x|z); (b) the inference model q(z|x): two Bayesian networks."""
+    """(a) the generative model p(z) p(x|z); (b) the inference model q(z|x): two Bayesian networks.
+
+    >>> len(generative_and_inference_graphs().axes[0].texts)  # z and x, twice, and a line below each graph
+    6
+    """
     from daft import PGM
 
     pgm = PGM(shape=(6, 3.8), origin=(-1.5, -1.3))

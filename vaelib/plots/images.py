@@ -24,7 +24,12 @@ Shape = tuple[int, ...]
 
 
 def rows_of_images(rows: Mapping[str, Tensor], *, shape: Shape | None = None) -> Figure:
-    """One labelled row of images `[n, m]` under another, e.g. originals over reconstructions."""
+    """One labelled row of images `[n, m]` under another, e.g. originals over reconstructions.
+
+    >>> figure = rows_of_images({"original": torch.rand(5, 784), "mean": torch.rand(5, 784)})
+    >>> [axis.get_ylabel() for axis in figure.axes]
+    ['original', 'mean']
+    """
     first = next(iter(rows.values()))
     n, (*_, height, width) = len(first), image_shape(first, shape)
     figure = Figure(figsize=(WIDTH, WIDTH / n * len(rows) * 1.05 * (height / width)), layout="constrained")
@@ -36,7 +41,12 @@ def rows_of_images(rows: Mapping[str, Tensor], *, shape: Shape | None = None) ->
 
 
 def image_grid(images: Tensor, *, columns: int, width: float = WIDTH / 2, shape: Shape | None = None) -> Figure:
-    """Images `[n, m]` in rows of `columns`."""
+    """Images `[n, m]` in rows of `columns`.
+
+    >>> figure = image_grid(torch.rand(6, 192), columns=3, shape=(3, 8, 8))
+    >>> figure.axes[0].images[0].get_array().shape  # two rows of three, a pixel between them
+    (17, 26, 3)
+    """
     tiled = tile(images, columns=columns, shape=shape)
     figure = Figure(figsize=(width, width * tiled.shape[0] / tiled.shape[1]), layout="constrained")
     _show(figure.subplots(), tiled)
@@ -46,7 +56,12 @@ def image_grid(images: Tensor, *, columns: int, width: float = WIDTH / 2, shape:
 def panels_of_images(
     panels: Mapping[str, Tensor], *, columns: int, across: int | None = None, shape: Shape | None = None
 ) -> Figure:
-    """Several grids of images side by side, each with its label under it, `across` of them to a row."""
+    """Several grids of images side by side, each with its label under it, `across` of them to a row.
+
+    >>> figure = panels_of_images({"0.1": torch.rand(4, 784), "1": torch.rand(4, 784)}, columns=2)
+    >>> [axis.get_xlabel() for axis in figure.axes]
+    ['0.1', '1']
+    """
     across = across or len(panels)
     down = -(-len(panels) // across)
     tiles = {label: tile(images, columns=columns, shape=shape) for label, images in panels.items()}
@@ -62,7 +77,12 @@ def panels_of_images(
 
 
 def latent_planes(*planes: Plane, shape: Shape | None = None) -> Figure:
-    """For each plane, (a) its codes, coloured by label, with the prior as circles, and (b) the decoded grid."""
+    """For each plane, (a) its codes, coloured by label, with the prior as circles, and (b) the decoded grid.
+
+    >>> plane = Plane(z=torch.randn(9, 2), labels=torch.arange(9) % 3, grid=torch.rand(4, 4, 6))
+    >>> len(latent_planes(plane, plane, shape=(2, 3)).axes)
+    4
+    """
     figure = Figure(figsize=(WIDTH, WIDTH / 2 * 1.06 * len(planes)), layout="constrained")
     letters = iter("abcdef")
     axes = figure.subplots(len(planes), 2, squeeze=False)
@@ -79,12 +99,20 @@ def latent_planes(*planes: Plane, shape: Shape | None = None) -> Figure:
 
 
 def prior_radii() -> list[float]:
-    r"""Radii of the circles that hold `PRIOR_MASS` of N(0, I) in the plane: :math:`\sqrt{-2 \ln(1 - p)}`."""
+    r"""Radii of the circles that hold `PRIOR_MASS` of N(0, I) in the plane: :math:`\sqrt{-2 \ln(1 - p)}`.
+
+    >>> [round(radius, 2) for radius in prior_radii()]
+    [1.18, 3.03]
+    """
     return [float((-2 * np.log(1 - mass)) ** 0.5) for mass in PRIOR_MASS]
 
 
 def label_colours(labels: Tensor | None) -> dict[int, str]:
-    """A colour for each label: digits have the same in every picture, others take turns; none where labels are None."""
+    """A colour for each label: digits have the same in every picture, others take turns; none where labels are None.
+
+    >>> label_colours(torch.tensor([7, 7, 1])) == {1: COLOURS[1], 7: COLOURS[7]}
+    True
+    """
     found = [] if labels is None else sorted(set(labels.tolist()))
     places = found if set(found) <= set(range(len(COLOURS))) else range(len(found))
     return {label: COLOURS[place % len(COLOURS)] for label, place in zip(found, places, strict=True)}
@@ -119,6 +147,9 @@ def image_shape(images: Tensor, shape: Shape | None = None) -> Shape:
     """The shape of flat images `[..., m]`: the one given, else that of a grey square.
 
     Raises `ValueError` where m values do not fill it, and where there are neither one channel nor three.
+
+    >>> image_shape(torch.rand(5, 784)), image_shape(torch.rand(5, 192), (3, 8, 8))
+    ((28, 28), (3, 8, 8))
     """
     m = images.shape[-1]
     shape = shape or (math.isqrt(m), math.isqrt(m))
@@ -134,6 +165,10 @@ def tile(images: Tensor, *, columns: int, shape: Shape | None = None) -> np.ndar
     """Images `[n, m]` as one picture of `columns` images a row, one white pixel between them, clipped to [0, 1].
 
     The picture is `[rows, columns]`, and `[rows, columns, channels]` of images in colour.
+
+    >>> tile(torch.zeros(3, 4), columns=2)[:2]  # a white pixel between two black images
+    array([[0., 0., 1., 0., 0.],
+           [0., 0., 1., 0., 0.]])
     """
     *channels, height, width = image_shape(images, shape)
     pixels = images.detach().clamp(0, 1).reshape(-1, *channels, height, width).movedim((-2, -1), (1, 2)).cpu().numpy()

@@ -18,6 +18,13 @@ def name_apart(
 ) -> None:
     """Write names at their points, or in the nearest place, joined to the point by a line, that is clear of the names
     before and of the points `clear_of`. The layout of the figure must be complete: it is final from here on.
+
+    >>> figure = Figure()
+    >>> axis = figure.subplots()
+    >>> twice = [("one", (0.5, 0.5), None), ("other", (0.5, 0.5), None)]
+    >>> name_apart(figure, axis, twice, padding=1, clear_of=())
+    >>> [any(text.xyann) for text in axis.texts]  # the second has moved
+    [False, True]
     """
     figure.draw_without_rendering()
     scale = figure.dpi / 72  # pixels of a point, the unit of lengths in print

@@ -27,6 +27,11 @@ def style() -> None:
     """Give all Figures from here on the look of the book, and let a notebook show a Figure that a cell returns.
 
     The pictures are made without pyplot, which alone loads the backend that knows how a notebook shows them.
+
+    >>> with mpl.rc_context():
+    ...     style()
+    ...     print(mpl.rcParams["font.size"], mpl.rcParams["axes.spines.top"])
+    9.0 False
     """
     import matplotlib.pyplot as plt
 
