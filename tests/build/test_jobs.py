@@ -7,6 +7,7 @@ import torch
 
 from vaelib.build import jobs
 from vaelib.study import models as catalogue
+from vaelib.study.trained import key
 
 
 def test_the_classifier_goes_first_and_the_last_of_the_catalogue_next(monkeypatch):
