@@ -64,8 +64,7 @@ def fit(
     """
     if min(epochs, batch_size) < 1 or learning_rate <= 0:
         raise ValueError(
-            f"epochs and batch_size must be at least 1 and learning_rate positive, "
-            f"got {epochs}, {batch_size}, {learning_rate}"
+            f"epochs, batch_size must be at least 1, learning_rate positive: {epochs}, {batch_size}, {learning_rate}"
         )
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.Adam(learned, lr=learning_rate, fused=True)
@@ -107,11 +106,8 @@ def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def _diagnosis(loss: float, number: int, epoch: int, learning_rate: float, data: Sequence[Tensor]) -> str:
-    bad_data = [i for i, tensor in enumerate(data) if tensor.is_floating_point() and not tensor.isfinite().all()]
-    cause = (
-        f"the training data hold values that are not finite (tensor {bad_data[0]})"
-        if bad_data
-        else f"a standard deviation that shrank to 0 (raise its floor) or a learning rate of {learning_rate:g} that is "
-        "too large (lower it)"
-    )
+    bad = [i for i, tensor in enumerate(data) if tensor.is_floating_point() and not tensor.isfinite().all()]
+    cause = f"a standard deviation that shrank to 0 (raise its floor) or the learning rate {learning_rate:g} (lower it)"
+    if bad:
+        cause = f"the training data hold values that are not finite (tensor {bad[0]})"
     return f"the loss is {loss} at step {number} (epoch {epoch}); the likely cause is {cause}"

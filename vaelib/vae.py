@@ -10,6 +10,9 @@ from vaelib.data import Shape
 from vaelib.networks import HIDDEN, DecoderBody, Encoder
 from vaelib.priors import StandardNormal
 
+#: What makes a module from numbers that it takes by keyword: its class, or a `partial` of it.
+Maker = Callable[..., nn.Module]
+
 
 class VAE(nn.Module):
     r"""Three distributions: :math:`p(z)`, :math:`p_\theta(x|z)`, :math:`q_\varphi(z|x)` (Figure 5.2).
@@ -90,14 +93,7 @@ class VAE(nn.Module):
         return self.head(self.decoder(z))
 
 
-def mlp_vae(
-    *,
-    shape: Shape,
-    latent_dim: int,
-    head: Callable[..., nn.Module],
-    prior: Callable[..., nn.Module] = StandardNormal,
-    hidden: int = HIDDEN,
-) -> VAE:
+def mlp_vae(*, shape: Shape, latent_dim: int, head: Maker, prior: Maker = StandardNormal, hidden: int = HIDDEN) -> VAE:
     """The networks of the chapter, m-hidden-d-hidden-m with ReLU, for images of any shape.
 
     `shape` is (height, width) for grey images and (channels, height, width) for colour, m its product. `head` makes the
