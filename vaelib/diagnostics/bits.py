@@ -26,7 +26,7 @@ from vaelib.vae import VAE
 
 
 def normal_log_mass(pixels: Normal, x: Tensor, bins: Bins) -> Tensor:
-    r""":math:`\ln(\Phi(b) - \Phi(a))` of each pixel, a and b the standardised ends of its bin.
+    r""":math:`\ln(\Phi(b) - \Phi(a))` in nats, a and b the standardised ends of each pixel's bin; of any shape.
 
     >>> x, pixels = torch.arange(256) / 255, Normal(torch.zeros(256), torch.ones(256))
     >>> mass = normal_log_mass(pixels, x, Bins(dequantised=True)).exp()
