@@ -87,10 +87,7 @@ class Images:
 
     def _labels(self) -> Tensor:
         if self.labels is None:
-            raise ValueError(
-                "these images have no labels; to choose among them by label, give `labels` beside `images` in the .npz "
-                "file, or put the pictures into one subfolder for each label"
-            )
+            raise ValueError("these images have no labels; give `labels` beside `images`, or a subfolder per label")
         return self.labels
 
 
@@ -193,13 +190,10 @@ def fingerprint(source: Source) -> str:
 def _own(source: Source, device: torch.device) -> Dataset:
     """A visitor's images, checked and split."""
     arrays, name = _arrays(source)
-    train = _images(arrays, "", name, least=2, device=device)
-    if "test_images" in arrays:
-        test = _images(arrays, "test_", name, least=1, device=device)
-        if test.shape != train.shape:
-            raise DataError(f"test_images of {name} have the shape {test.shape}, images {train.shape}; make them alike")
-    else:
-        train, test = _split(train)
+    images, given = _images(arrays, "", name, least=2, device=device), "test_images" in arrays
+    train, test = (images, _images(arrays, "test_", name, least=1, device=device)) if given else _split(images)
+    if test.shape != train.shape:
+        raise DataError(f"test_images of {name} have the shape {test.shape}, images {train.shape}; make them alike")
     parts = (train.images, train.labels, test.images, test.labels)
     sha256 = hashlib.sha256(b"".join(part.cpu().numpy().tobytes() for part in parts if part is not None)).hexdigest()
     return Dataset(train, test, name, "own", str(source) if isinstance(source, str | Path) else name, sha256)
@@ -221,9 +215,7 @@ def _arrays(source: Source) -> tuple[Mapping[str, np.ndarray], str]:
         return _npz(path), path.name
     if isinstance(source, str) and not path.exists():
         raise ValueError(f"unknown profile {source!r}; choose one of {', '.join(PROFILES)}, or a path that exists")
-    raise DataError(
-        f"{path} is neither a folder of pictures nor an .npz file; np.savez(file, images=images) writes one"
-    )
+    raise DataError(f"{path} is neither a folder of pictures nor an .npz file, as np.savez(file, images=images) writes")
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
@@ -244,9 +236,7 @@ def _pictures(folder: Path) -> dict[str, np.ndarray]:
     if not files:
         raise DataError(f"{folder} and its subfolders hold no picture ({', '.join(PICTURES)})")
     if len({file.parent == folder for file in files}) == 2:
-        raise DataError(
-            f"{folder} has pictures in subfolders and beside them; move all of them into subfolders, or none"
-        )
+        raise DataError(f"{folder} has pictures in subfolders and beside them; move all into subfolders, or none")
     pictures = [_picture(file) for file in files]
     sizes = [picture.shape[:2] for picture in pictures]
     size, _ = Counter(sizes).most_common(1)[0]
@@ -292,12 +282,8 @@ def _images(arrays: Mapping[str, np.ndarray], prefix: str, name: str, *, least: 
     return Images(pixels, torch.from_numpy(labels.astype(np.int64)).to(device), shape)
 
 
-#: Ranges of pixels, and what takes them to [0, 1].
-MENDS = (
-    (0, LEVELS - 1, "images / 255"),
-    (-1, 1, "(images + 1) / 2"),
-    (-np.inf, np.inf, "(images - images.min()) / np.ptp(images)"),
-)
+#: What takes pixels of a range to [0, 1].
+MENDS = {"images / 255": (0, LEVELS - 1), "(images + 1) / 2": (-1, 1)}
 
 
 def _unit(values: np.ndarray, where: str) -> np.ndarray:
@@ -311,7 +297,8 @@ def _unit(values: np.ndarray, where: str) -> np.ndarray:
         raise DataError(f"{where} hold values that are not finite, first in image {int(finite.argmin())}; leave it out")
     low, high = values.min(), values.max()
     if low < 0 or high > 1:
-        mend = next(line for least, most, line in MENDS if least <= low and high <= most)
+        mends = [line for line, (least, most) in MENDS.items() if least <= low and high <= most]
+        mend = [*mends, "(images - images.min()) / np.ptp(images)"][0]
         raise DataError(f"{where} are floats from {low:g} to {high:g}; expected [0, 1]; to mend it: {mend}")
     return values.astype(np.float32)
 
@@ -325,6 +312,5 @@ def _split(images: Images) -> tuple[Images, Images]:
     if labels is not None:
         counts = labels.unique(return_counts=True)[1]
         labels = labels if counts.min() >= 2 and len(counts) <= min(tests, len(images) - tests) else None
-    rows = torch.arange(len(images))
-    train, test = train_test_split(rows, test_size=tests, stratify=labels, random_state=SPLIT_SEED)
+    train, test = train_test_split(torch.arange(len(images)), test_size=tests, stratify=labels, random_state=SPLIT_SEED)
     return images[train], images[test]

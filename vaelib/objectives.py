@@ -63,7 +63,7 @@ def elbo_terms(vae: VAE, x: Tensor) -> ElboTerms:
 
 
 def elbo_nats(vae: VAE, x: Tensor) -> Tensor:
-    """The evidence lower bound of each example, `[B]`, in nats (equation 5.1).
+    """The evidence lower bound of each example of x `[B, m]`, `[B]` in nats (equation 5.1), with one draw of z.
 
     >>> from vaelib.linear import evidence_nats, linear_vae
     >>> vae, x = linear_vae(pixels=3, latent_dim=2, sigma=0.1), torch.randn(100, 3)
@@ -97,7 +97,8 @@ def beta_elbo_nats(vae: VAE, x: Tensor, *, beta: float) -> Tensor:
 def limit_objective(vae: VAE, x: Tensor) -> Tensor:
     r""":math:`-\sum_j (x_j - \mu_{x,j}(z))^2`, :math:`z \sim q(z|x)`, `[B]`: equation 5.6 with the sign to maximise it.
 
-    What is left of the ELBO at beta = 0 with a fixed sigma, up to a positive factor and a constant.
+    What is left of the ELBO at beta = 0 with a fixed sigma, up to a positive factor and a constant: squared grey
+    levels, not nats.
 
     >>> from functools import partial
     >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=partial(FixedGaussian, sigma=1.0), hidden=4)
@@ -116,6 +117,8 @@ def limit_objective(vae: VAE, x: Tensor) -> Tensor:
 def autoencoder_objective(vae: VAE, x: Tensor) -> Tensor:
     r""":math:`-\sum_j (x_j - \mu_{x,j}(\mu_z(x)))^2`, `[B]`: the plain autoencoder, with no draw at all.
 
+    Squared grey levels, for x `[B, m]`.
+
     >>> vae, x = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4), torch.rand(5, 6)
     >>> squared_error = (x - reconstructions(vae, x)).square().sum(dim=-1)
     >>> torch.allclose(autoencoder_objective(vae, x), -squared_error)
@@ -126,6 +129,8 @@ def autoencoder_objective(vae: VAE, x: Tensor) -> Tensor:
 
 def log_weights(vae: VAE, x: Tensor, *, samples: int) -> Tensor:
     r""":math:`\ln w_k = \ln p(z_k) + \ln p(x|z_k) - \ln q(z_k|x)`, :math:`z_k \sim q(z|x)`, as `[K, B]` in nats.
+
+    x is `[B, m]`, K = `samples`; the mean of :math:`w_k` is an unbiased estimate of p(x) (Burda et al. 2016).
 
     >>> from vaelib.pca import optimal_linear_vae, spectrum
     >>> x = torch.randn(50, 3).double()
@@ -141,6 +146,8 @@ def log_weights(vae: VAE, x: Tensor, *, samples: int) -> Tensor:
 
 def iwae_bound_nats(vae: VAE, x: Tensor, *, samples: int) -> Tensor:
     r""":math:`\ln \frac1K \sum_k w_k`, `[B]` in nats: the ELBO at K = 1 (Burda et al. 2016).
+
+    x is `[B, m]`, K = `samples`; raises ValueError for K below 1.
 
     >>> from vaelib.linear import evidence_nats, linear_vae
     >>> vae, x = linear_vae(pixels=3, latent_dim=1, sigma=1.0), torch.rand(10, 3)

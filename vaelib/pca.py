@@ -188,7 +188,9 @@ def largest_principal_angle_degrees(A: Tensor, B: Tensor) -> float:
 
 
 def fit_pca(images: Tensor, *, latent_dim: int) -> PCA:
-    """PCA of images `[N, m]` with `latent_dim` components, by the exact solver; at most min(N, m).
+    """PCA of images `[N, m]` with `latent_dim` components, by the exact solver.
+
+    Raises ValueError where latent_dim is not between 1 and min(N, m).
 
     >>> fit_pca(torch.rand(50, 6), latent_dim=2).components_.shape
     (2, 6)

@@ -97,7 +97,9 @@ class Plane(NamedTuple):
 
 
 def latent_plane(vae: VAE, images: Images, *, side: int = 15) -> Plane:
-    """Codes of the images and the decoded plane; latent dimension 2 only.
+    """Codes of the images and the decoded plane, `side` images to a side; latent dimension 2 only.
+
+    Raises ValueError for another.
 
     >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
     >>> plane = latent_plane(vae, load(torch.rand(10, 2, 3)).test, side=4)
@@ -112,7 +114,8 @@ def decoded_grid(vae: VAE, *, side: int) -> Tensor:
     r""":math:`\mu_x(z)` `[side, side, m]` on a grid of z in the plane; latent dimension 2 only.
 
     The grid runs through the quantiles of N(0, 1), 1/(2 side), 3/(2 side), ..., so that each node stands for an equal
-    share of the prior; the first axis is z_2 from high to low, the second z_1 from low to high.
+    share of the prior; the first axis is z_2 from high to low, the second z_1 from low to high. Raises ValueError for
+    another latent dimension.
 
     >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
     >>> at_0 = vae.likelihood(torch.zeros(2)).mean

@@ -55,7 +55,8 @@ def fit(
     parameters in `inner` take `inner_steps` steps of their own, each on as many images drawn at random (He et al.
     2019); for them nothing decays. Randomness comes from torch's global generator. Raises `NonFiniteLossError` before
     a bad step is taken, and `UncalibratedError` before the first where a head calibrates itself and the loss holds no
-    ln p(x|z): parts of the model may have a method `check_adapted` that says so.
+    ln p(x|z): parts of the model may have a method `check_adapted` that says so. Raises ValueError where epochs or
+    batch_size are below 1 or learning_rate is not positive.
 
     >>> vae, x = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4), torch.rand(50, 6)
     >>> losses = [step.loss for step in fit(vae, lambda x: -elbo_nats(vae, x), [x], epochs=50, batch_size=25)]
@@ -64,8 +65,7 @@ def fit(
     """
     if min(epochs, batch_size) < 1 or learning_rate <= 0:
         raise ValueError(
-            f"epochs and batch_size must be at least 1 and learning_rate positive, "
-            f"got {epochs}, {batch_size}, {learning_rate}"
+            f"epochs, batch_size must be at least 1, learning_rate positive: {epochs}, {batch_size}, {learning_rate}"
         )
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.Adam(learned, lr=learning_rate, fused=True)
@@ -107,11 +107,8 @@ def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def _diagnosis(loss: float, number: int, epoch: int, learning_rate: float, data: Sequence[Tensor]) -> str:
-    bad_data = [i for i, tensor in enumerate(data) if tensor.is_floating_point() and not tensor.isfinite().all()]
-    cause = (
-        f"the training data hold values that are not finite (tensor {bad_data[0]})"
-        if bad_data
-        else f"a standard deviation that shrank to 0 (raise its floor) or a learning rate of {learning_rate:g} that is "
-        "too large (lower it)"
-    )
+    bad = [i for i, tensor in enumerate(data) if tensor.is_floating_point() and not tensor.isfinite().all()]
+    cause = f"a standard deviation that shrank to 0 (raise its floor) or the learning rate {learning_rate:g} (lower it)"
+    if bad:
+        cause = f"the training data hold values that are not finite (tensor {bad[0]})"
     return f"the loss is {loss} at step {number} (epoch {epoch}); the likely cause is {cause}"

@@ -10,12 +10,15 @@ from vaelib.data import Shape
 from vaelib.networks import HIDDEN, DecoderBody, Encoder
 from vaelib.priors import StandardNormal
 
+#: What makes a module from numbers that it takes by keyword: its class, or a `partial` of it.
+Maker = Callable[..., nn.Module]
+
 
 class VAE(nn.Module):
     r"""Three distributions: :math:`p(z)`, :math:`p_\theta(x|z)`, :math:`q_\varphi(z|x)` (Figure 5.2).
 
     `encoder` maps x to q(z|x); `decoder` maps z to features and `head` the features to p(x|z); `code_prior`, called
-    without arguments, is p(z), by default N(0, I).
+    without arguments, is p(z), by default N(0, I). Raises ValueError for a latent_dim below 1.
 
     >>> from vaelib.networks import DecoderBody, Encoder
     >>> encoder, decoder = Encoder(pixels=6, latent_dim=2, hidden=4), DecoderBody(latent_dim=2, hidden=4)
@@ -90,14 +93,7 @@ class VAE(nn.Module):
         return self.head(self.decoder(z))
 
 
-def mlp_vae(
-    *,
-    shape: Shape,
-    latent_dim: int,
-    head: Callable[..., nn.Module],
-    prior: Callable[..., nn.Module] = StandardNormal,
-    hidden: int = HIDDEN,
-) -> VAE:
+def mlp_vae(*, shape: Shape, latent_dim: int, head: Maker, prior: Maker = StandardNormal, hidden: int = HIDDEN) -> VAE:
     """The networks of the chapter, m-hidden-d-hidden-m with ReLU, for images of any shape.
 
     `shape` is (height, width) for grey images and (channels, height, width) for colour, m its product. `head` makes the

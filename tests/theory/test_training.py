@@ -111,6 +111,6 @@ def test_a_standard_deviation_that_shrank_to_zero_is_named(model):
 @pytest.mark.parametrize("setting", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"learning_rate": -1.0}])
 def test_impossible_settings_are_refused(setting, model, squared_error):
     with pytest.raises(
-        ValueError, match=f"must be at least 1 and learning_rate positive, .*{next(iter(setting.values()))}"
+        ValueError, match=f"must be at least 1, learning_rate positive: .*{next(iter(setting.values()))}"
     ):
         list(fit(model, squared_error, line(), **({"epochs": 1} | setting)))

@@ -26,7 +26,7 @@ from vaelib.vae import VAE
 
 
 def normal_log_mass(pixels: Normal, x: Tensor, bins: Bins) -> Tensor:
-    r""":math:`\ln(\Phi(b) - \Phi(a))` of each pixel, a and b the standardised ends of its bin.
+    r""":math:`\ln(\Phi(b) - \Phi(a))` in nats, a and b the standardised ends of each pixel's bin; of any shape.
 
     >>> x, pixels = torch.arange(256) / 255, Normal(torch.zeros(256), torch.ones(256))
     >>> mass = normal_log_mass(pixels, x, Bins(dequantised=True)).exp()
@@ -80,9 +80,7 @@ def log_mass(px_z: Distribution, x: Tensor, bins: Bins) -> Tensor:
         return px_z.log_mass(x, bins)
     if type(px_z) in LOG_MASS:
         return LOG_MASS[type(px_z)](px_z, x, bins)
-    raise TypeError(
-        f"{px_z} is no density on pixels: it has no method log_mass(x, bins), and LOG_MASS does not know it"
-    )
+    raise TypeError(f"{px_z} is no density on pixels: it has no method log_mass(x, bins), and no entry in LOG_MASS")
 
 
 def bits_per_dimension(vae: VAE, x: Tensor, *, dequantised: bool, samples: int) -> Tensor:
@@ -103,8 +101,7 @@ def bits_per_dimension(vae: VAE, x: Tensor, *, dequantised: bool, samples: int) 
         raise ValueError(f"samples must be at least 1, got {samples}")
     if not torch.allclose(x, quantise(x), rtol=0, atol=1e-3 / LEVELS):
         raise ValueError(
-            f"bits are those of 256 levels, x = level / 255 in [0, 1], got others, from {x.min():g} to {x.max():g}; "
-            "give the images as they are before dequantise, or round them: quantise(x)"
+            f"bits are those of 256 levels, got {x.min():g} to {x.max():g}; give x before dequantise, or quantise(x)"
         )
     bins = Bins(dequantised=dequantised)
     qz_x = vae.posterior(bins.uniform(x) if dequantised else x)

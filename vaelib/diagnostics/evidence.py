@@ -102,8 +102,8 @@ def _evidence(vae: VAE, x: Tensor, tolerance: float) -> Tensor:
         spacing /= 3
         cells = _split(vae, x, cells, spacing)
     raise QuadratureError(
-        f"{int(log_px.isnan().sum())} of {len(x)} integrals over z have not settled at a spacing of {spacing:.1g}; the "
-        "likelihood's standard deviation is too small, or the tolerance"
+        f"{int(log_px.isnan().sum())} of {len(x)} integrals over z have not settled at a spacing of {spacing:.1g}; "
+        "the likelihood's standard deviation is too small, or the tolerance"
     )
 
 

@@ -20,7 +20,7 @@ ACTIVE_VARIANCE = 1e-2
 
 @torch.no_grad()
 def code_means(vae: VAE, x: Tensor) -> Tensor:
-    r""":math:`\mu_z(x)`, `[B, d]`.
+    r""":math:`\mu_z(x)`, the means of q(z|x), `[B, d]` for x `[B, m]`.
 
     >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
     >>> code_means(vae, torch.rand(5, 6)).shape
@@ -40,7 +40,7 @@ def active_units(mu_z: Tensor) -> int:
 
 @torch.no_grad()
 def aggregate_variance(vae: VAE, x: Tensor) -> Tensor:
-    r"""Variance of the aggregate posterior q(z), `[d]`: :math:`\mathrm{Var}_x\,\mu_z + E_x\,\sigma_z^2`.
+    r"""Variance of q(z), the aggregate posterior of x `[N, m]`, `[d]`: :math:`\mathrm{Var}_x\,\mu_z + E_x\,\sigma_z^2`.
 
     >>> from vaelib.pca import optimal_linear_vae, spectrum
     >>> x = torch.randn(50, 3).double()

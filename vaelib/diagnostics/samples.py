@@ -30,7 +30,7 @@ class Classifier(Protocol):
 
 
 def mse_per_pixel(x: Tensor, x_hat: Tensor) -> float:
-    r"""Mean of :math:`(x - \hat x)^2` over images and pixels; grey levels in [0, 1].
+    r"""Mean of :math:`(x - \hat x)^2` over images and pixels of two `[B, m]`; grey levels in [0, 1].
 
     >>> mse_per_pixel(torch.zeros(5, 6), torch.full((5, 6), 0.5))
     0.25
@@ -98,7 +98,7 @@ class PrecisionRecall(NamedTuple):
 def precision_recall(data: np.ndarray, samples: np.ndarray, *, neighbours: int = 3) -> PrecisionRecall:
     """Improved precision and recall from balls that reach to the k-th nearest neighbour (Kynkaanniemi et al. 2019).
 
-    Features `[N, k]` and `[M, k]`; the two sets should be of one size, since balls shrink with it.
+    Features `[N, k]` and `[M, k]`, N, M above `neighbours`; the two should be of one size, since balls shrink with it.
 
     >>> data, elsewhere = torch.rand(50, 3).numpy(), torch.rand(50, 3).numpy() + 10
     >>> precision_recall(data, data)

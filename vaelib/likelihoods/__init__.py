@@ -15,12 +15,3 @@ from vaelib.likelihoods.gaussian import (
     ToleranceGaussian,
     independent_pixels,
 )
-
-# fmt: off
-__all__ = [
-    "BernoulliPixels", "CalibratedGaussian", "ContinuousBernoulliPixels", "DiscretisedLogistic",
-    "DiscretisedNormal", "DiscretisedPixels", "FixedGaussian", "LowRankGaussian", "NeighbourhoodHead",
-    "NeighbourhoodPixels", "PixelwiseGaussian", "SharedGaussian", "StructuredGaussian", "StructuredNormal",
-    "ToleranceGaussian", "independent_pixels", "quantise",
-]
-# fmt: on

@@ -153,6 +153,8 @@ class NeighbourhoodPixels(Distribution):
 class NeighbourhoodHead(nn.Module):
     """`NeighbourhoodPixels` whose guide is a mean image from the code, as in the Gaussian heads.
 
+    Raises ValueError for images in colour and a radius below 1.
+
     >>> px_z = NeighbourhoodHead(features=4, shape=(3, 3), radius=1)(torch.randn(5, 4))
     >>> x = px_z.sample()
     >>> torch.equal(quantise(x), x), px_z.log_prob(x).shape

@@ -40,8 +40,7 @@ def grey(shape: Shape) -> GreyShape:
     if len(shape) != 2:
         raise ValueError(
             f"neighbouring pixels need grey images (height, width), got shape {tuple(shape)}; for colour choose a head "
-            "that treats pixels apart, as PixelwiseGaussian, CalibratedGaussian or DiscretisedPixels, or "
-            "LowRankGaussian, whose correlations know no neighbours"
+            "that treats pixels apart, as CalibratedGaussian, or LowRankGaussian, whose correlations know no neighbours"
         )
     height, width = shape
     return height, width
@@ -60,6 +59,8 @@ class Offset(NamedTuple):
 
 def window(radius: int) -> list[Offset]:
     r"""The :math:`((2r + 1)^2 - 1) / 2` offsets of the neighbours that come before a pixel, in raster order.
+
+    Raises ValueError for a radius below 1.
 
     >>> [tuple(offset) for offset in window(radius=1)]
     [(-1, -1), (-1, 0), (-1, 1), (0, -1)]
@@ -223,7 +224,8 @@ class StructuredGaussian(nn.Module):
     r"""`StructuredNormal` with :math:`\mu_x`, :math:`\sigma_x` and the gates from the code; the filters are shared.
 
     At radius 0 it would be the simple VAE's `PixelwiseGaussian`, whose floor it shares. Gates are a softmax over the
-    filters, and a filter is :math:`\rho\, w / (1 + \|w\|_1)`, :math:`\rho` = `GAIN`: samples are bounded.
+    filters, and a filter is :math:`\rho\, w / (1 + \|w\|_1)`, :math:`\rho` = `GAIN`: samples are bounded. Raises
+    ValueError for images in colour, a radius below 1 and a floor that is not positive.
 
     >>> head = StructuredGaussian(features=4, shape=(3, 3), radius=1)
     >>> head(torch.randn(5, 4)).sample((2,)).shape
@@ -263,7 +265,8 @@ class LowRankGaussian(nn.Module):
     r""":math:`N(\mu_x(z), F(z) F(z)^T + \mathrm{diag}\,\sigma_x(z)^2)`, F of `rank` columns.
 
     The columns come from a few features of the code, which keeps their cost down, and an entry is at most `LARGEST`
-    times the sigma of its pixel: :math:`F_{jc} = \mathrm{LARGEST}\, \sigma_j \tanh(\cdot)`.
+    times the sigma of its pixel: :math:`F_{jc} = \mathrm{LARGEST}\, \sigma_j \tanh(\cdot)`. Raises ValueError for a
+    rank below 1 and a floor that is not positive.
 
     >>> px_z = LowRankGaussian(features=4, shape=(2, 3), rank=2)(torch.randn(5, 4))
     >>> px_z.covariance_matrix.shape, px_z.cov_factor.shape

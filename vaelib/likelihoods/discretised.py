@@ -143,7 +143,7 @@ class DiscretisedLogistic(Discretised):
 
 
 def quantise(x: Tensor) -> Tensor:
-    """The nearest grey level over 255, what lies beyond 0 and 1 cut to them.
+    """The nearest grey level over 255, in any shape; what lies beyond 0 and 1 is cut to them.
 
     >>> 255 * quantise(torch.tensor([-1.0, 0.001, 2.0]))
     tensor([  0.,   0., 255.])
@@ -156,7 +156,8 @@ class DiscretisedPixels(nn.Module):
 
     `family` is `DiscretisedNormal` or `DiscretisedLogistic`; `smallest` bounds the scale from below. A mass is at most
     1, so no likelihood grows without bound; but a surprise costs the square of its distance over the scale under the
-    Normal, and training breaks where the scale may shrink to a small part of a bin.
+    Normal, and training breaks where the scale may shrink to a small part of a bin. Raises ValueError where smallest is
+    not positive.
 
     >>> px_z = DiscretisedPixels(features=4, shape=(2, 3), family=DiscretisedLogistic)(torch.randn(5, 4))
     >>> x = px_z.sample()

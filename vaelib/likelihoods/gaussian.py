@@ -20,7 +20,8 @@ class PixelwiseGaussian(nn.Module):
     r""":math:`N(\mu_x(z), \mathrm{diag}\,\sigma_x(z)^2)`, both from the network: the simple VAE's likelihood.
 
     :math:`\mu_x = \mathrm{sigmoid}(\cdot)` and :math:`\sigma_x = \mathrm{floor} + \mathrm{softplus}(\cdot)`. Without a
-    floor the likelihood has no maximum on pixels that never change (Mattei and Frellsen 2018).
+    floor the likelihood has no maximum on pixels that never change (Mattei and Frellsen 2018). Raises ValueError where
+    floor, a standard deviation in grey levels over 255, is not positive.
 
     >>> head = PixelwiseGaussian(features=4, shape=(2, 3), floor=0.1)
     >>> px_z = head(torch.randn(5, 4))
@@ -42,6 +43,8 @@ class PixelwiseGaussian(nn.Module):
 class FixedGaussian(nn.Module):
     r""":math:`N(\mu_x(z), \sigma^2 I)` with one :math:`\sigma` chosen by hand; at 1 its log is -SSE/2 + constant.
 
+    Raises ValueError where sigma is not positive.
+
     >>> px_z = FixedGaussian(features=4, shape=(2, 3), sigma=0.5)(torch.randn(5, 4))
     >>> px_z.stddev.unique()
     tensor([0.5000])
@@ -62,7 +65,7 @@ class SharedGaussian(nn.Module):
     r""":math:`N(\mu_x(z), \sigma^2 I)` with one learned :math:`\sigma` for all pixels and all z (Rybkin et al. 2021).
 
     Maximised over sigma the likelihood is calibrated: :math:`\sigma^2` is the mean squared error. As in
-    `PixelwiseGaussian`, :math:`\sigma = \mathrm{floor} + \mathrm{softplus}(\cdot)`.
+    `PixelwiseGaussian`, :math:`\sigma = \mathrm{floor} + \mathrm{softplus}(\cdot)`, and floor must be positive.
 
     >>> head = SharedGaussian(features=4, shape=(2, 3))
     >>> head.sigma - head.floor, head(torch.randn(5, 4)).stddev.unique().shape  # it starts at ln 2 above the floor
@@ -200,7 +203,7 @@ class ToleranceGaussian(AdaptiveGaussian):
 
     :math:`\lambda \|x - \mu\|^2 + KL` is the ELBO of the variance :math:`1 / 2\lambda`, so the multiplier is this
     variance. It falls while the mean squared error exceeds `tolerance` squared and rises below it. The tolerance, a
-    standard deviation of a pixel, is chosen by hand.
+    standard deviation of a pixel, is chosen by hand; raises ValueError where it is not positive.
 
     >>> head = ToleranceGaussian(features=4, shape=(2, 3), tolerance=0.1)
     >>> px_z = head(torch.randn(5, 4))
@@ -222,7 +225,8 @@ class ToleranceGaussian(AdaptiveGaussian):
 def independent_pixels(images: Tensor, *, floor: float) -> Independent:
     r"""The latent-free model :math:`\prod_j N(\bar x_j, \max(s_j, \mathrm{floor})^2)`, fitted to images `[N, m]`.
 
-    On pixels that never change its likelihood is bounded by the floor alone (Mattei and Frellsen 2018).
+    One distribution, event `[m]`. On pixels that never change its likelihood is bounded by the floor alone (Mattei and
+    Frellsen 2018). Raises ValueError where floor is not positive.
 
     >>> independent_pixels(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), floor=0.1).stddev
     tensor([0.5000, 0.1000])

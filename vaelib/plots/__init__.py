@@ -2,7 +2,6 @@ r"""Pictures: data in, a matplotlib Figure out. Captions and titles live in the 
 
 To import them sets nothing: :func:`style` gives all Figures the look of the book, and has a notebook show them.
 """
-# ruff: noqa: F401 - what `plots` offers
 
 from vaelib.plots.charts import Curves, Point, Series, budget_plane, curves, dots, implied_deviations, split_spectrum
 from vaelib.plots.graphs import generative_and_inference_graphs, vae_graph
