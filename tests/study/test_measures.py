@@ -150,8 +150,8 @@ def test_a_measure_asks_for_what_there_is_and_no_two_have_a_field_in_common():
         dial_gradient: WEIGHTED,
         linear_optimum: LINEAR,
     }
-    found = [getattr(measures, name) for name in measures.__all__]
-    found = [measure for measure in found if "vae" in inspect.signature(measure).parameters]
+    functions = filter(inspect.isfunction, vars(measures).values())
+    found = [measure for measure in functions if "vae" in inspect.signature(measure).parameters]
     assert len(found) == 14
     fields: Counter[str] = Counter()
     for measure in found:
