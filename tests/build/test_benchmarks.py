@@ -50,7 +50,7 @@ def test_the_operations_of_a_step_are_those_that_torch_counts():
     from vaelib.study.models import find_vae
 
     experiment = find_vae(LOOP_MODEL)
-    vae, x = experiment.build(), torch.rand(3, 784)
+    vae, x = experiment.build((28, 28)), torch.rand(3, 784)
     with FlopCounterMode(display=False) as counter:
         experiment.loss(vae, x).sum().backward()
     assert counter.get_total_flops() == len(x) * OPERATIONS
