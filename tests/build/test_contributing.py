@@ -26,13 +26,13 @@ class WidePixels(nn.Module):
         mu = torch.sigmoid(self.mu(h))
         return diagonal_normal(mu, torch.full_like(mu, 2 * self.sigma))
 '''
-MODEL = '''    wide = partial(heads.WidePixels, sigma=0.1)
+MODEL = """    wide = partial(heads.WidePixels, sigma=0.1)
     yield _Kind(fast, family=Family.COMMON, epochs=1)("wide-d20", "a Gaussian that is wide", head=wide)
-'''
-CLAIM = '''
+"""
+CLAIM = """
 C26 = Claim("C26", "5.2", "a wide Gaussian keeps a rate")
 C26.tested["d = 20"] = {"rate, nats": at_least(0, of(latent, "wide-d20", "rate_nats"))}
-'''
+"""
 FIGURE = """\
 import torch
 
@@ -98,7 +98,7 @@ def test_one_of_each_is_added_by_the_files_that_the_lists_name(checkout):
     library = checkout / "vaelib"
     gaussian = library / "likelihoods" / "gaussian.py"
     gaussian.write_text(gaussian.read_text(encoding="utf-8") + HEAD, encoding="utf-8")
-    edit(library / "likelihoods" / "__init__.py", "    ToleranceGaussian,\n", "    ToleranceGaussian,\n    WidePixels,\n")
+    edit(library / "likelihoods" / "__init__.py", "    ToleranceGaussian,\n", "    ToleranceGaussian, WidePixels,\n")
     place = "    squared = _Kind(one.settings, no_density="
     edit(library / "study" / "models.py", place, MODEL + place)
     section = library / "study" / "claims" / "section_5_2.py"

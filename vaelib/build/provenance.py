@@ -100,8 +100,8 @@ def attribute(notebook: NotebookNode, notes: Path, parameters: dict[str, Any]) -
     """Say in the metadata of each cell that makes a figure which models it is made from, and how it was run.
 
     The models are those that the cell names as `made_from`, else those that it looked up itself. They are grouped by
-    profile and name, with their seeds as a text such as 0-2; `notes` is the file of the run's lookups. Raises
-    `ProvenanceError` as :func:`made_from` does.
+    profile and name, with the seeds under which this cell looked them up, or else those before it, as a text such as
+    0-2; `notes` is the file of the run's lookups. Raises `ProvenanceError` as :func:`made_from` does.
     """
     lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
     lookups = [Lookup(*json.loads(line)) for line in dict.fromkeys(lines)]
@@ -109,11 +109,13 @@ def attribute(notebook: NotebookNode, notes: Path, parameters: dict[str, Any]) -
         declared = cell.metadata.pop(OURS, {}).get(MADE_FROM)
         if makes_figure(cell):
             names = made_from(declared, lookups, cell.execution_count, f"cell {number}{_figure_name(cell)}")
-            found = {look for look in lookups if look.name in names and look.cell <= cell.execution_count}
             models: dict[str, dict[str, str]] = {}
-            for profile, name in sorted({(look.profile, look.name) for look in found}):
-                seeds = (look.seed for look in found if (look.profile, look.name) == (profile, name))
-                models.setdefault(profile, {})[name] = seed_ranges(seeds)
+            for name in sorted(names):
+                there = [look for look in lookups if look.name == name and look.cell <= cell.execution_count]
+                here = [look for look in there if look.cell == cell.execution_count] or there
+                for profile in sorted({look.profile for look in here}):
+                    seeds = (look.seed for look in here if look.profile == profile)
+                    models.setdefault(profile, {})[name] = seed_ranges(seeds)
             said = {} if declared is None else {MADE_FROM: declared}
             cell.metadata[OURS] = {**said, "models": models, "parameters": dict(parameters)}
 
