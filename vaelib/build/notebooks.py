@@ -24,6 +24,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+from papermill.translators import PythonTranslator
 from traitlets.config import Config
 
 import vaelib
@@ -252,7 +253,9 @@ def set_parameters(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
         raise NotebookError(f"{where} takes a profile ({', '.join(PROFILES)}) and a seed from 0 to 2^63 - 1")
 
     def replaced(found: re.Match[str]) -> str:
-        return found[1] + found[2] + repr(parameters.get(found[1], known[found[1]])) + found[4]
+        value = parameters.get(found[1], known[found[1]])
+        literal = found[3] if value == known[found[1]] else PythonTranslator.translate(value)
+        return found[1] + found[2] + literal + found[4]
 
     for cell in tagged:
         cell.source = re.sub(assigned, replaced, cell.source, flags=re.M)
