@@ -106,9 +106,9 @@ def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.step()
 
 
-def _diagnosis(loss: float, number: int, epoch: int, learning_rate: float, data: Sequence[Tensor]) -> str:
+def _diagnosis(loss: float, number: int, epoch: int, rate: float, data: Sequence[Tensor]) -> str:
     bad = [i for i, tensor in enumerate(data) if tensor.is_floating_point() and not tensor.isfinite().all()]
-    cause = f"a standard deviation that shrank to 0 (raise its floor) or the learning rate {learning_rate:g} (lower it)"
+    cause = f"a standard deviation that shrank to 0 (raise its floor) or a learning rate of {rate:g} that is too large"
     if bad:
         cause = f"the training data hold values that are not finite (tensor {bad[0]})"
     return f"the loss is {loss} at step {number} (epoch {epoch}); the likely cause is {cause}"

@@ -40,7 +40,7 @@ def grey(shape: Shape) -> GreyShape:
     if len(shape) != 2:
         raise ValueError(
             f"neighbouring pixels need grey images (height, width), got shape {tuple(shape)}; for colour choose a head "
-            "that treats pixels apart, as CalibratedGaussian, or LowRankGaussian, whose correlations know no neighbours"
+            "that treats pixels apart, as PixelwiseGaussian, or LowRankGaussian, whose correlations know no neighbours"
         )
     height, width = shape
     return height, width
