@@ -38,8 +38,8 @@ def attributed(tmp_path):
     return attributed
 
 
-def test_without_a_declaration_a_figure_is_made_from_what_its_cell_looked_up_under_all_seeds_until_there(attributed):
-    models = {"full": {"two": "3"}, "quick": {"one": "0-1,7"}}
+def test_without_a_declaration_a_figure_is_made_from_what_its_cell_looked_up_under_its_seeds(attributed):
+    models = {"full": {"two": "3"}, "quick": {"one": "7"}}
     assert attributed() == {"models": models, "parameters": {"profile": "quick"}}
 
 

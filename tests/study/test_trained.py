@@ -223,7 +223,7 @@ def test_a_cache_that_cannot_be_written_says_how_to_move_it_before_training(tmp_
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"epochs": 0}, "epochs and batch_size must be at least 1"),
+        ({"epochs": 0}, "epochs, batch_size must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate positive"),
         ({"digit": 11}, "no image is labelled 11"),
         ({"head": partial(PixelwiseGaussian, floor=0.0)}, "floor must be a positive"),

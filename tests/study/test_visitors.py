@@ -81,7 +81,7 @@ def test_what_the_classifier_cannot_judge_is_refused_before_anything_is_trained(
 
 
 def test_without_labels_there_is_no_digit_and_nothing_to_learn_from_few(colour):
-    with pytest.raises(ValueError, match="no labels; to choose among them by label, give `labels`"):
+    with pytest.raises(ValueError, match="no labels; give `labels` beside `images`"):
         fetch(replace(colour, digit=3))
     with pytest.raises(ValueError, match="no labels to learn from"):
         measured(few_labels, colour)

@@ -12,7 +12,7 @@ from vaelib.study.experiment import VaeExperiment
 from vaelib.study.measures import baselines, measured, measurement_key
 from vaelib.study.measures.baselines import score_data
 from vaelib.study.measures.measured import Measure, data_key
-from vaelib.study.models import find_vae
+from vaelib.study.models import experiments
 from vaelib.study.reach import digest
 from vaelib.study.trained import fetch, key, silently
 
@@ -26,8 +26,10 @@ class Run:
     cache: Path | str | None = None
 
     def model(self, name: str) -> VaeExperiment:
-        """The model of the catalogue with that name."""
-        return find_vae(name, self.profile, seed=self.seed)
+        """The model of the catalogue with that name; no lookup that is noted, for no figure is made from it."""
+        found = experiments(self.profile, seed=self.seed)[name]
+        assert isinstance(found, VaeExperiment), name
+        return found
 
 
 @dataclass(frozen=True)
