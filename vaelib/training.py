@@ -82,22 +82,24 @@ def fit(
             raise NonFiniteLossError(_diagnosis(value.item(), number, epoch, learning_rate, data))
         return value
 
-    for epoch in range(1, epochs + 1):
-        batches = torch.randperm(images).to(device).split(batch_size)
-        for position, index in enumerate(batches, start=1):
-            number += 1
-            if inner_optimiser:
-                for few in torch.randint(images, (inner_steps, batch_size)).to(device):
-                    _descend(inner_optimiser, mean_loss(few))
-            before = mean_loss(index)
-            if number == 1:
-                for part in model.modules():
-                    getattr(part, "check_adapted", bool)()
-            _descend(optimiser, before)
-            if schedule:
-                schedule.step()
-            yield Step(number, epoch, position == len(batches), before.detach())
-    model.eval()
+    try:
+        for epoch in range(1, epochs + 1):
+            batches = torch.randperm(images).to(device).split(batch_size)
+            for position, index in enumerate(batches, start=1):
+                number += 1
+                if inner_optimiser:
+                    for few in torch.randint(images, (inner_steps, batch_size)).to(device):
+                        _descend(inner_optimiser, mean_loss(few))
+                before = mean_loss(index)
+                if number == 1:
+                    for part in model.modules():
+                        getattr(part, "check_adapted", bool)()
+                _descend(optimiser, before)
+                if schedule:
+                    schedule.step()
+                yield Step(number, epoch, position == len(batches), before.detach())
+    finally:  # whoever iterates may stop early
+        model.eval()
 
 
 def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -159,10 +159,21 @@ def test_an_objective_that_never_shows_the_head_an_image_is_refused_before_the_f
     assert torch.equal(vae.head.mu.weight, weights)
 
 
-def test_a_head_that_is_calibrated_already_may_be_trained_on_by_such_an_objective():
+def test_a_head_that_is_calibrated_already_is_refused_as_well():
     vae, x = vae_with(calibrated()), torch.rand(64, PIXELS)
-    elbo_nats(vae, x)
-    list(fit(vae, lambda batch: -limit_objective(vae, batch), (x,), epochs=1))
+    list(fit(vae, lambda batch: -elbo_nats(vae, batch), (x,), epochs=1))
+    with pytest.raises(UncalibratedError):
+        list(fit(vae, lambda batch: -limit_objective(vae, batch), (x,), epochs=1))
+
+
+def test_who_stops_early_has_a_model_in_evaluation_mode_that_no_image_moves():
+    vae, x = vae_with(calibrated()), torch.rand(64, PIXELS)
+    steps = fit(vae, lambda batch: -elbo_nats(vae, batch), (x,), epochs=9)
+    next(steps)
+    steps.close()
+    before = vae.head.sigma
+    elbo_nats(vae, 1 - x)
+    assert not vae.training and vae.head.sigma == before
 
 
 @over("make", [calibrated, tolerant])

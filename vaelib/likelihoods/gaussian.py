@@ -121,6 +121,7 @@ class AdaptiveGaussian(nn.Module, ABC):
         self.mu = nn.Linear(features, math.prod(shape))
         self.register_buffer("variance", torch.ones(()))
         self.register_buffer("running_error", torch.full((), math.nan))  # until an error has been seen
+        self._adapted = False
 
     @abstractmethod
     def adapt(self, error: Tensor) -> None:
@@ -128,13 +129,19 @@ class AdaptiveGaussian(nn.Module, ABC):
 
     def average(self, error: Tensor) -> Tensor:
         """The running mean of the errors, over about the last 100 batches; the first one starts it."""
+        self._adapted = True
         before = self.get_buffer("running_error")
         before.copy_(torch.where(before.isnan(), error, torch.lerp(before, error, RUNNING_SHARE)))
         return before
 
+    def train(self, mode: bool = True) -> "AdaptiveGaussian":
+        """As torch's; what was seen before does not count for :meth:`check_adapted`."""
+        self._adapted = False
+        return super().train(mode)
+
     def check_adapted(self) -> None:
-        """Raise `UncalibratedError` if no error has been seen, as under an objective without ln p(x|z)."""
-        if self.get_buffer("running_error").isnan():
+        """Raise `UncalibratedError` if no error was seen since `train()`, as under an objective without ln p(x|z)."""
+        if not self._adapted:
             raise UncalibratedError(
                 f"{type(self).__name__} sets its sigma whenever ln p(x|z) is evaluated, which this loss never does; "
                 "maximise an objective that contains it, as elbo_nats, or choose FixedGaussian"

@@ -15,14 +15,25 @@ from vaelib import data
 from vaelib.errors import MendableError
 from vaelib.pca import active_directions, eigenvalues
 from vaelib.study import claims
-from vaelib.study.claims import Task
+from vaelib.study.claims import Task, quantities
 from vaelib.study.claims.criteria import Claim
 from vaelib.study.claims.quantities import Run
 from vaelib.study.measures import baselines
 from vaelib.study.models import LARGE_BETA
-from vaelib.study.reach import digest
+from vaelib.study.reach import code_digest, digest
 from vaelib.study.trained import entry, images, versions
 from vaelib.study.verdicts import ClaimRecord, Finding, conclude, evaluate, table
+
+#: What formulas are made by: their code counts as their text does.
+FORMULAS = (
+    quantities.of,
+    quantities.history,
+    quantities.baseline,
+    quantities.audited,
+    quantities.largest,
+    quantities.least,
+    quantities.rises,
+)
 
 
 class ResultsError(MendableError, ValueError):
@@ -49,8 +60,9 @@ def depends(profile: str, seeds: Sequence[int]) -> dict[str, str]:
 
 
 def _depends(claim: Claim, run: Run) -> list[list[str]]:
-    quantities = [criterion.quantity for *_, criterion in claim.criteria]
-    return [[quantity.formula, *(need.key(run) for need in quantity.needs)] for quantity in quantities]
+    code = code_digest(*FORMULAS)
+    found = [criterion.quantity for *_, criterion in claim.criteria]
+    return [[code, quantity.formula, *(need.key(run) for need in quantity.needs)] for quantity in found]
 
 
 def out_of_date(results: Results) -> list[str]:

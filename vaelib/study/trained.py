@@ -1,7 +1,7 @@
 r"""Trained models: made once, fetched ever after."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache as memoise
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy
 import safetensors
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vaelib import data, mnist
 from vaelib.seeding import seeded
@@ -62,8 +62,10 @@ def _plain(value: Any) -> Any:
     """A field of a configuration as a JSON value: functions and classes by short name, partials with arguments."""
     if isinstance(value, Experiment):
         return config(value)
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [_plain(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, partial):
         return {named(value.func): [_plain(value.args), {k: _plain(v) for k, v in value.keywords.items()}]}
     return named(value) if callable(value) else value
@@ -71,12 +73,12 @@ def _plain(value: Any) -> Any:
 
 def named(function: Callable[..., Any]) -> str:
     """The name of a function or class in a key; raises ValueError for a lambda, and within another function."""
-    if "<" in function.__qualname__:
+    if "<" in (name := getattr(function, "__qualname__", f"<{type(function).__name__}>")):
         raise ValueError(
-            f"{function.__qualname__} has no name of its own, so no place in a cache; define it by `def` at the top "
+            f"{name} has no name of its own, so no place in a cache; define it by `def` at the top "
             "of a module or of a cell, or use functools.partial of one that is"
         )
-    return function.__qualname__
+    return name
 
 
 @memoise
@@ -120,11 +122,17 @@ def fetch(
                 record = _train(experiment, place, cache, device, report, on_epoch)
                 how = f"trained in {record['seconds']:.0f} s"
     record, weights = place.read()
-    with seeded(experiment.seed):  # the initial weights, thrown away, must not move the caller's generator
-        model = experiment.build(tuple(record["shape"])).to(device)
-    model.load_state_dict(weights)
+    model = restored(experiment, tuple(record["shape"]), weights).to(device)
     report(f"{experiment.name} ({experiment.profile}, seed {experiment.seed}): {how}")
-    return Trained(model.eval(), record)
+    return Trained(model, record)
+
+
+def restored(experiment: Experiment, shape: tuple[int, ...], weights: Mapping[str, Tensor]) -> nn.Module:
+    """The model with its weights, in evaluation mode."""
+    with seeded(experiment.seed):  # the initial weights, thrown away, must not move the caller's generator
+        model = experiment.build(shape)
+    model.load_state_dict(dict(weights))
+    return model.eval()
 
 
 def silently(line: str) -> None:

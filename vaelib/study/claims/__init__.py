@@ -1,9 +1,9 @@
 r"""The claims of the source, C01 to C25: what each says in our words, its metrics and its thresholds.
 
 Thresholds were written down before the runs that they judge and are not changed afterwards; a case that was added after
-a first run is marked `later` and does not enter the verdict. Where the source leaves a choice open, each value of the
+a first run is `explored` and does not enter the verdict. Where the source leaves a choice open, each value of the
 choice is a case of its own (see `vaelib.study.verdicts` for how cases make a verdict). A claim is added to the module
-of its section and nowhere else.
+of its section.
 """
 
 from collections.abc import Callable, Iterable, Sequence

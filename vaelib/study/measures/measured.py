@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vaelib.data import Dataset
 from vaelib.study.cache import Entry, cache_folder, remembered
 from vaelib.study.classifier import Classifier, classifier_experiment
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.reach import code_digest, digest
-from vaelib.study.trained import fetch, images, images_digest, key, named, silently
+from vaelib.study.trained import fetch, images, images_digest, key, named, restored, silently
 
 Cache = Path | str | None
 Measure = Callable[..., dict[str, Any]]
@@ -24,12 +25,7 @@ def measured(
     """
 
     def compute() -> dict[str, Any]:
-        split = images(experiment.profile)
-        known: dict[str, Any] = {
-            "experiment": experiment,
-            "train": split.train.only(experiment.digit),
-            "test": split.test.only(experiment.digit),
-        }
+        known = _given(experiment, images(experiment.profile))
         known |= {name: fetch(other, cache=cache, report=silently).vae for name, other in others.items()}
         if "classifier" in _needs(measure):
             known["classifier"] = classifier(experiment.profile, cache=cache)
@@ -39,11 +35,17 @@ def measured(
     return _remembered(measurement_key(measure, experiment, **others), compute, cache)
 
 
+def _given(experiment: VaeExperiment, split: Dataset) -> dict[str, Any]:
+    """What a measure may ask for of its model's images."""
+    train, test = (part.only(experiment.digit) for part in (split.train, split.test))
+    return {"experiment": experiment, "train": train, "test": test}
+
+
 def measurement_key(measure: Measure, experiment: VaeExperiment, **others: VaeExperiment) -> str:
     """Hash of what a measurement depends on: the models, the classifier if it judges, and the code."""
     depends = {
         "measure": named(measure),
-        "code": code_digest(measure),
+        "code": code_digest(measure, _given, restored),
         "model": key(experiment),
         "others": {name: key(other) for name, other in others.items()},
     }
