@@ -33,7 +33,7 @@ $(if $(filter-out file,$(origin JOBS)),$(call check,JOBS,[1-9][0-9]*,a whole num
 # What the environment says to Python, git, pytest, pip and about languages is not for us; where pip finds packages is.
 INDEX := INDEX_URL EXTRA_INDEX_URL FIND_LINKS NO_INDEX TRUSTED_HOST CERT CLIENT_CERT PROXY TIMEOUT DEFAULT_TIMEOUT RETRIES \
     CACHE_DIR NO_CACHE_DIR CONFIG_FILE KEYRING_PROVIDER
-unexport $(filter PYTHON% GIT_% PYTEST_% PIP_% LC_% LANG LANGUAGE MYPY% RUFF_%,$(filter-out PYTHON $(INDEX:%=PIP_%),$(.VARIABLES)))
+unexport BASH_ENV ENV CDPATH $(filter PYTHON% GIT_% PYTEST_% PIP_% LC_% LANG LANGUAGE MYPY% RUFF_%,$(filter-out PYTHON $(INDEX:%=PIP_%),$(.VARIABLES)))
 export LC_ALL := C
 export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -49,7 +49,7 @@ endif
 
 BIN := .venv/bin
 BUILD := --profile $(PROFILE) --seed $(SEED)
-# Runs a long command: its name, the log of what it says, the command.
+# Runs a long command: its name, the log of what it says, the minutes that it may take, the command.
 ATTEND := .venv/bin/python -I vaelib/build/processes.py
 CACHE := $(or $(patsubst ~/%,$(HOME)/%,$(VAELIB_CACHE)),_cache)
 # The book is built from a copy of book/ in which the notebooks are executed. Stamps say that something was made;
@@ -83,7 +83,7 @@ $(ENV): requirements.lock pyproject.toml $(if $(filter "$(CURDIR)","$(shell cat 
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	@echo "install    .venv" && $(PYTHON) -m venv --clear .venv
 	@mkdir -p _build
-	@$(ATTEND) install $(INSTALLED) $(PIP) --no-compile --require-hashes -r requirements.lock || { tail $(INSTALLED) >&2; exit 1; }
+	@$(ATTEND) install $(INSTALLED) 120 $(PIP) --no-compile --require-hashes -r requirements.lock || { tail $(INSTALLED) >&2; exit 1; }
 	@$(PIP) --quiet --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" >$@
 
@@ -105,7 +105,7 @@ pdf: $(if $(CHROMIUM),book) ## the same, or an error if there is no browser to p
 
 # $(1) is the builder. BOOK_PDF makes the front page link to the PDF.
 define SITE_BY
-@BOOK_PDF=$(if $(CHROMIUM),$(PDF)) $(ATTEND) $(1) $(LOG) $(BIN)/jupyter-book build $(RUN) --config _config.yml --toc "$(CURDIR)/_toc.yml" \
+@BOOK_PDF=$(if $(CHROMIUM),$(PDF)) $(ATTEND) $(1) $(LOG) 60 $(BIN)/jupyter-book build $(RUN) --config _config.yml --toc "$(CURDIR)/_toc.yml" \
     --path-output _build/site --builder $(1) -W -n --keep-going \
     || { grep -E 'WARNING|ERROR|Error' $(LOG) || tail -n 30 $(LOG); echo "The whole log: $(LOG)"; exit 1; } >&2
 endef
@@ -114,7 +114,7 @@ endef
 define PRINT
 @echo "print      _build/html/$(PDF)"
 $(call SITE_BY,singlehtml)
-@$(ATTEND) print $(LOG) "$(CHROMIUM)" --headless --disable-gpu $(if $(filter 0,$(shell id -u)),--no-sandbox) \
+@$(ATTEND) print $(LOG) 10 "$(CHROMIUM)" --headless --disable-gpu $(if $(filter 0,$(shell id -u)),--no-sandbox) \
     --user-data-dir="$(CURDIR)/_build/site/browser" --no-pdf-header-footer --generate-pdf-document-outline \
     --virtual-time-budget=60000 --print-to-pdf="_build/site/_build/html/$(PDF)" \
     "file://$(CURDIR)/_build/site/_build/singlehtml/printed.html" && test -s "_build/site/_build/html/$(PDF)" \

@@ -79,7 +79,7 @@ def test_a_notebook_that_is_ended_leaves_no_kernel_no_page_and_no_temporary_file
 
 @pytest.mark.parametrize("number", ENDS)
 def test_a_command_that_is_attended_ends_with_what_attends_it(number, tmp_path):
-    command = [sys.executable, processes.__file__, "wait", str(tmp_path / "log"), "sleep", "600"]
+    command = [sys.executable, processes.__file__, "wait", str(tmp_path / "log"), "60", "sleep", "600"]
     process = begin(command)
     wait_for(process.children, process)
     if sys.platform != "linux" and number == signal.SIGKILL:
@@ -98,8 +98,14 @@ def test_what_make_began_ends_when_make_is_gone(cache):
 
 @pytest.mark.parametrize(("command", "status"), [("echo said", 0), ("echo said; exit 3", 3)])
 def test_a_command_that_is_attended_returns_its_status_and_its_words_are_in_the_log(command, status, tmp_path):
-    assert processes.attended("try", tmp_path / "log", ["sh", "-c", command]) == status
+    assert processes.attended("try", tmp_path / "log", 2, ["sh", "-c", command]) == status
     assert (tmp_path / "log").read_text() == "said\n"
+
+
+def test_a_command_that_never_answers_is_ended_with_a_word(tmp_path, capsys):
+    assert processes.attended("print", tmp_path / "log", 1e-4, ["sleep", "600"]) == processes.TOO_LONG
+    assert "print: ended after 0.0001 minutes: sleep" in capsys.readouterr().err
+    assert not psutil.Process().children()
 
 
 @pytest.mark.parametrize(
@@ -164,7 +170,7 @@ def test_the_settings_of_the_user_are_not_handed_on_by_make_but_those_of_the_ind
         "PIP_USER",
         "PIP_TARGET",
     ]
-    for_others += ["PIP_NO_DEPS", "PIP_CONSTRAINT", "LANGUAGE", "LC_NUMERIC", "MYPYPATH"]
+    for_others += ["PIP_NO_DEPS", "PIP_CONSTRAINT", "LANGUAGE", "LC_NUMERIC", "MYPYPATH", "BASH_ENV", "CDPATH"]
     for_us = ["PIP_INDEX_URL", "PIP_CERT", "PIP_PROXY", "PIP_FIND_LINKS", "https_proxy", "SSL_CERT_FILE", "VAELIB_DATA"]
     given = dict.fromkeys([*for_others, *for_us], "x") | {"BASH_ENV": str(tmp_path / "profile"), "OMP_NUM_THREADS": "4"}
     told = made("--eval", "told: ; @env", "told", **given).splitlines()

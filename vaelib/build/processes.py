@@ -1,7 +1,7 @@
 r"""Processes that outlive nobody and wait in no silence. It needs Python alone, so that `make env` can use it.
 
-As a program, `python processes.py WORDS LOG COMMAND...` runs a command with its output in a file, and says now and then
-how far it is; what it returns is what the command returned.
+As a program, `python processes.py WORDS LOG MINUTES COMMAND...` runs a command with its output in a file, and says now
+and then how far it is; what it returns is what the command returned, or 124 after that many minutes.
 """
 
 import ctypes
@@ -21,6 +21,8 @@ from types import FrameType
 PATIENCE = 15.0
 #: Seconds that a process which is to end has for it, before it is ended.
 GRACE = 10.0
+#: What a command returns that took too long, as that of the command `timeout`.
+TOO_LONG = 124
 #: Names the make that all of this is for, in the environment.
 MAKE_PID = "BOOK_MAKE_PID"
 #: What Sphinx says of how far it is, and the colours in which it does.
@@ -100,8 +102,11 @@ def time_left(began: float, done: float, total: float) -> str:
     return f", about {about} left" if done else ""
 
 
-def attended(words: str, log: Path, command: Sequence[str]) -> int:
-    """Run a command with its output in `log` and say now and then how far it is; it ends when we do."""
+def attended(words: str, log: Path, minutes: float, command: Sequence[str]) -> int:
+    """Run a command with its output in `log` and say now and then how far it is; it ends when we do.
+
+    What takes longer than so many minutes is ended with a word, and `TOO_LONG` is returned.
+    """
     began = time.monotonic()
 
     def say() -> None:
@@ -118,7 +123,10 @@ def attended(words: str, log: Path, command: Sequence[str]) -> int:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
         try:
             with now_and_then(say):
-                return process.wait()
+                return process.wait(60 * minutes)
+        except subprocess.TimeoutExpired:
+            print(f"{words}: ended after {minutes:g} minutes: {command[0]}", file=sys.stderr)
+            return TOO_LONG
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -141,10 +149,10 @@ def _how_far(log: Path, began: float) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """The program."""
-    words, log, *command = arguments
+    words, log, minutes, *command = arguments
     end_in_order()
     try:
-        return attended(words, Path(log), command)
+        return attended(words, Path(log), float(minutes), command)
     except KeyboardInterrupt as ended:
         return getattr(ended, "status", 130)
 
