@@ -15,8 +15,10 @@ from vaelib.study.cache import cache_folder
 #: The name of the kernel in every notebook.
 KERNEL = "python3"
 #: How the kernel of this environment begins: no variables of Python's, no further packages of the user's, and no
-#: configuration for all users or environments either.
+#: configuration for all users or environments either. What the library logs is not for pages.
 BEGIN = """\
+import logging
+logging.getLogger("vaelib").addHandler(logging.NullHandler())
 import IPython.core.application as application
 application.SYSTEM_CONFIG_DIRS = application.ENV_CONFIG_DIRS = []
 from ipykernel.kernelapp import launch_new_instance
