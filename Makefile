@@ -34,7 +34,6 @@ $(if $(filter-out file,$(origin JOBS)),$(call check,JOBS,[1-9][0-9]*,a whole num
 INDEX := INDEX_URL EXTRA_INDEX_URL FIND_LINKS NO_INDEX TRUSTED_HOST CERT CLIENT_CERT PROXY TIMEOUT DEFAULT_TIMEOUT RETRIES \
     CACHE_DIR NO_CACHE_DIR CONFIG_FILE KEYRING_PROVIDER
 unexport BASH_ENV ENV CDPATH $(filter PYTHON% GIT_% PYTEST_% PIP_% LC_% LANG LANGUAGE MYPY% RUFF_%,$(filter-out PYTHON $(INDEX:%=PIP_%),$(.VARIABLES)))
-export LC_ALL := C
 export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
@@ -42,9 +41,14 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export OMP_NUM_THREADS := 1
 # Where the C library is glibc: memory in large pages, and kept for the next tensor rather than given back; same numbers.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592
-# Whatever is started ends when this make does: vaelib/build/processes.py.
+# Whatever is started ends when this make does: vaelib/build/processes.py. Only one at a time makes something here.
 ifndef BOOK_MAKE_PID
 export BOOK_MAKE_PID := $(shell echo $$PPID)
+ifneq (,$(filter models notebooks book pdf test refresh,$(MAKECMDGOALS)))
+OTHER := $(shell other=$$(cat _build/.make 2>/dev/null) && kill -0 $$other 2>/dev/null && echo $$other)
+$(if $(OTHER),$(error another make, process $(OTHER), works in this folder; wait for it (or, if it is none, remove _build/.make)))
+$(shell mkdir -p _build && echo $(BOOK_MAKE_PID) >_build/.make)
+endif
 endif
 
 BIN := .venv/bin
@@ -83,7 +87,7 @@ $(ENV): requirements.lock pyproject.toml $(if $(filter "$(CURDIR)","$(shell cat 
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	@echo "install    .venv" && $(PYTHON) -m venv --clear .venv
 	@mkdir -p _build
-	@$(ATTEND) install $(INSTALLED) 120 $(PIP) --no-compile --require-hashes -r requirements.lock || { tail $(INSTALLED) >&2; exit 1; }
+	@$(ATTEND) install $(INSTALLED) 120 $(PIP) --no-compile --progress-bar off --require-hashes -r requirements.lock || { tail $(INSTALLED) >&2; exit 1; }
 	@$(PIP) --quiet --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" >$@
 

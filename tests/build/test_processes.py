@@ -176,12 +176,29 @@ def test_the_settings_of_the_user_are_not_handed_on_by_make_but_those_of_the_ind
     told = made("--eval", "told: ; @env", "told", **given).splitlines()
     names = {line.partition("=")[0] for line in told}
     assert not names & set(for_others) and names >= set(for_us)
-    assert "from a profile" not in told and {"OMP_NUM_THREADS=1", "LC_ALL=C", "PYTHONUTF8=1"} <= set(told)
+    assert "from a profile" not in told and {"OMP_NUM_THREADS=1", "PYTHONUTF8=1"} <= set(told)
+    assert not any(name.startswith(("LC_", "LANG")) for name in names)
 
 
 def test_make_goes_by_what_it_was_told_and_not_by_the_environment_of_shells(tmp_path):
     (tmp_path / "profile").write_text("echo from a profile\n")
     assert made("--eval", "told: ; @echo $(shell echo here)", "told", BASH_ENV=str(tmp_path / "profile")) == "here\n"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_two_makes_do_not_work_in_one_folder(there, tmp_path):
+    (tmp_path / "_build").mkdir()
+    other = psutil.Popen(["sleep", "600"])
+    if not there:
+        other.kill()
+        other.wait()
+    (tmp_path / "_build" / ".make").write_text(f"{other.pid}\n")
+    command = ["make", "-f", str(Path(__file__).parents[2] / "Makefile"), "--dry-run", "models"]
+    environment = {name: value for name, value in os.environ.items() if name != processes.MAKE_PID}
+    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stderr
+    assert (f"another make, process {other.pid}, works in this folder; wait for it" in said) == there
+    if there:
+        other.kill()
 
 
 def test_ci_runs_everything():

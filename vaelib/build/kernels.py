@@ -63,7 +63,8 @@ def environment(place: Path) -> dict[str, str]:
         "JUPYTER_NO_CONFIG": "1",
         "JUPYTER_PATH": str(place / "jupyter"),
         "JUPYTER_RUNTIME_DIR": str(place / "runtime"),
-        "LC_ALL": "C",
+        "LANG": "",
+        "LC_ALL": "",  # and not C: where nothing is said, Python takes UTF-8
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "MPLCONFIGDIR": str(cache_folder() / "matplotlib"),
         "MATPLOTLIBRC": f"{matplotlib.get_data_path()}/matplotlibrc",
