@@ -24,7 +24,7 @@ from vaelib.study.reach import code_digest, digest
 from vaelib.study.trained import entry, images, versions
 from vaelib.study.verdicts import ClaimRecord, Finding, conclude, evaluate, table
 
-#: What formulas are made by: their code counts as their text does.
+#: What formulas are made by: their code counts as their text does. What they read has keys of its own.
 FORMULAS = (
     quantities.of,
     quantities.history,
@@ -60,7 +60,7 @@ def depends(profile: str, seeds: Sequence[int]) -> dict[str, str]:
 
 
 def _depends(claim: Claim, run: Run) -> list[list[str]]:
-    code = code_digest(*FORMULAS)
+    code = code_digest(*FORMULAS, within=Run.__module__)
     found = [criterion.quantity for *_, criterion in claim.criteria]
     return [[code, quantity.formula, *(need.key(run) for need in quantity.needs)] for quantity in found]
 
