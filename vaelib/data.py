@@ -166,6 +166,7 @@ def load(source: Source = "quick", *, device: torch.device | str = "cpu") -> Dat
     from vaelib import mnist
 
     try:
+        mnist.provide(source)
         return mnist.LOADERS[source](torch.device(device))
     except ModuleNotFoundError as error:
         raise DataError(f"profile {source!r} needs {error.name}; run: pip install 'vaelib[study]'") from error

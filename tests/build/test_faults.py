@@ -14,11 +14,12 @@ import distributed
 import psutil
 import pytest
 import torch
-from machines import LONGER, TINY, in_namespace, script
+from machines import LONGER, TINY, in_namespace, script, under_permissions
 from typer.testing import CliRunner
 
 from vaelib.build import jobs
 from vaelib.build.cli import app
+from vaelib.mnist import TORCHVISION
 from vaelib.study.trained import entry, fetch, key
 
 
@@ -169,6 +170,23 @@ def test_a_read_only_cache_gives_what_it_has_and_says_where_else_to_train(cache)
     assert "tiny (quick, seed 0): loaded" in said
     assert re.search(r"MENDABLE cannot use the cache .*Read-only.*set VAELIB_CACHE", said), said
     assert "IN VAIN" not in said
+
+
+@pytest.mark.parametrize("what", ["", "MNIST/raw", "MNIST/raw/t10k-labels-idx1-ubyte"])
+def test_data_that_may_not_be_read_end_a_command_before_anything_is_started(what, tmp_path, cache):
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in TORCHVISION["full"][1].values():
+        (raw / file.name).touch()
+    (tmp_path / "data" / what).chmod(0)
+    train = [sys.executable, "-c", "from vaelib.build.cli import app; app()", "train", "simple-d2", "--profile", "full"]
+    environment = {**os.environ, "VAELIB_DATA": str(tmp_path / "data"), "NO_COLOR": "1"}
+    try:
+        said = subprocess.run([*under_permissions(), *train], env=environment, capture_output=True, text=True)
+    finally:
+        (tmp_path / "data" / what).chmod(0o755)
+    assert said.returncode == 1 and not said.stdout and not cache.exists()
+    assert re.fullmatch(rf"Error: {raw}/\S+ cannot be read \(Permission denied\); .*\n", said.stderr), said.stderr
 
 
 # Networks

@@ -215,10 +215,13 @@ def run_notebooks(
 ) -> None:
     """Execute a notebook, or those of a book side by side, where out of date, with these parameters."""
     from vaelib.build import notebooks
+    from vaelib.mnist import provide
 
     values = {"profile": profile, "seed": seed, **_assignments(parameter or [])}
     pages = notebooks.copy(source, target, toc=toc) if source.is_dir() else {source: target}
     old = notebooks.out_of_date(pages, values)
+    if old:
+        provide(values["profile"])
     console.print(f"{len(pages)} notebooks, {len(pages) - len(old)} up to date")
     failed = 0
     for number, done in enumerate(notebooks.run_all(old, values, timeout=timeout, jobs=jobs), start=1):
@@ -263,11 +266,14 @@ def _make(
 ) -> set[str]:
     """Train and measure, with a word on each model; the keys of those that failed."""
     from vaelib.build.jobs import default_jobs, run_all
+    from vaelib.mnist import provide
     from vaelib.study.trained import entry, key
 
     if not scheduler:
         _check_device(options.get("device", "cpu"))
     missing = {key(e): e.epochs for e in experiments if options.get("retrain") or not entry(e).exists()}
+    if missing and not scheduler:  # else the machines that train have the images
+        provide(experiments[0].profile)
     workers = jobs or default_jobs(len(experiments))
     where = f"on {scheduler}" if scheduler else f"in {workers} {'process' if workers == 1 else 'processes'}"
     cached = f"{len(experiments) - len(missing)} in the cache, {len(missing)} to train {where}"
