@@ -188,7 +188,7 @@ def show(name: str, profile: Of = "quick", seed: Seed = 0, cache: Cache = None) 
 @app.command()
 def report(
     output: Annotated[Path, typer.Option(help="Folder for the generated Markdown.")],
-    results: Annotated[Path, typer.Option(help="Folder of the reference results.")] = Path("book/results"),
+    results: Annotated[Path | None, typer.Option(help="Reference results; default: the book's.")] = None,
     profile: Of = "quick",
     seed: Seed = 0,
     cache: Cache = None,

@@ -184,8 +184,27 @@ def load(file: Path) -> Results:
     return Results([record for record in records if record], content)
 
 
-def load_all(folder: Path) -> dict[str, Results]:
-    """The results of every profile whose file is in the folder, in the order of the profiles."""
+def results_folder() -> Path:
+    """`book/results` of the checkout that this code is in, else (installed) `results` beside the notebook.
+
+    Raises `ResultsError` if neither holds results.
+    """
+    places = Path(__file__).resolve().parents[2] / "book" / "results", Path("results").resolve()
+    for place in places:
+        if any(place.glob("*.json")):
+            return place
+    mend = "restore the first, or open the notebook in the folder book/ of its repository"
+    raise ResultsError(f"neither {places[0]} nor {places[1]} holds reference results; {mend}")
+
+
+def load_all(folder: Path | None = None) -> dict[str, Results]:
+    """The results of every profile whose file is in the folder, by default :func:`results_folder`, in their order.
+
+    Raises `ResultsError` if there is no such folder.
+    """
+    folder = folder or results_folder()
+    if not folder.is_dir():
+        raise ResultsError(f"{folder} is no folder; the reference results are in book/results of the repository")
     return {profile: load(file) for profile in data.PROFILES if (file := folder / f"{profile}.json").is_file()}
 
 
