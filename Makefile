@@ -3,7 +3,7 @@
 PROFILE ?= quick
 SEED ?= 0
 # Processes side by side; by default as many as affinity and quota let us have.
-JOBS ?= $(shell $(BIN)/python -c 'import joblib; print(joblib.cpu_count())' 2>/dev/null || nproc 2>/dev/null || echo 1)
+JOBS ?= $(shell $(BIN)/python -I -c 'import joblib; print(joblib.cpu_count())' 2>/dev/null || nproc 2>/dev/null || echo 1)
 PYTHON ?= python3
 UV ?= uv
 # Seconds that one cell of a notebook may take.
@@ -19,29 +19,45 @@ CHROMIUM ?= $(shell command -v chromium chromium-browser google-chrome google-ch
     "$$HOME"/.cache/ms-playwright/chromium-*/chrome-linux*/chrome | head -n 1)
 
 SHELL := bash
-.SHELLFLAGS := -euo pipefail -c
+# -p: without what the user's environment says to shells.
+.SHELLFLAGS := -peuo pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 check = $(if $(shell [[ '$($(1))' =~ ^($(2))$$ ]] && echo yes),,$(error $(1) is '$($(1))'; it must be $(3)))
 $(call check,PROFILE,quick|full|fashion,one of quick full fashion)
 $(call check,SEED,[0-9]+,a whole number)
+$(call check,TIMEOUT,[1-9][0-9]*,a whole number of seconds)
 $(if $(filter-out file,$(origin JOBS)),$(call check,JOBS,[1-9][0-9]*,a whole number above 0))
 
-# One thread a process repeats bit for bit; the cores are used by running processes side by side.
-export OMP_NUM_THREADS ?= 1
-# Where the C library is glibc: memory in large pages, and kept for the next tensor rather than given back; same numbers.
-export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592
+# What the environment says to Python, git, pytest, pip and about languages is not for us; where pip finds packages is.
+INDEX := INDEX_URL EXTRA_INDEX_URL FIND_LINKS NO_INDEX TRUSTED_HOST CERT CLIENT_CERT PROXY TIMEOUT DEFAULT_TIMEOUT RETRIES \
+    CACHE_DIR NO_CACHE_DIR CONFIG_FILE KEYRING_PROVIDER
+unexport BASH_ENV ENV CDPATH $(filter PYTHON% GIT_% PYTEST_% PIP_% LC_% LANG LANGUAGE MYPY% RUFF_%,$(filter-out PYTHON $(INDEX:%=PIP_%),$(.VARIABLES)))
+export LC_ALL := C
+export PYTHONUTF8 := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# One thread a process repeats bit for bit; the cores are used by running processes side by side.
+export OMP_NUM_THREADS := 1
+# Where the C library is glibc: memory in large pages, and kept for the next tensor rather than given back; same numbers.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592
+# Whatever is started ends when this make does: vaelib/build/processes.py.
+ifndef BOOK_MAKE_PID
+export BOOK_MAKE_PID := $(shell echo $$PPID)
+endif
 
 BIN := .venv/bin
 BUILD := --profile $(PROFILE) --seed $(SEED)
+# Runs a long command: its name, the log of what it says, the minutes that it may take, the command.
+ATTEND := .venv/bin/python -I vaelib/build/processes.py
 CACHE := $(or $(patsubst ~/%,$(HOME)/%,$(VAELIB_CACHE)),_cache)
 # The book is built from a copy of book/ in which the notebooks are executed. Stamps say that something was made;
 # whether a model is trained or a notebook executed again is decided by what it depends on.
 RUN := _build/run/$(PROFILE)-$(SEED)
 ENV := .venv/.installed
+PIP := $(BIN)/python -I -m pip install --no-user
+INSTALLED := _build/install.log
 MODELS := $(RUN)/.models
 NOTEBOOKS := $(RUN)/.notebooks
 PAGE := _build/html/index.html
@@ -66,8 +82,9 @@ env: $(ENV) ## install the pinned packages and the library into .venv
 $(ENV): requirements.lock pyproject.toml $(if $(filter "$(CURDIR)","$(shell cat .venv/.installed 2>/dev/null)"),,FORCE)
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; $(PYTHON) is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	@echo "install    .venv" && $(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@mkdir -p _build
+	@$(ATTEND) install $(INSTALLED) 120 $(PIP) --no-compile --require-hashes -r requirements.lock || { tail $(INSTALLED) >&2; exit 1; }
+	@$(PIP) --quiet --no-deps --no-build-isolation -e .
 	@echo "$(CURDIR)" >$@
 
 models: $(MODELS) ## train what the cache does not hold yet
@@ -88,8 +105,8 @@ pdf: $(if $(CHROMIUM),book) ## the same, or an error if there is no browser to p
 
 # $(1) is the builder. BOOK_PDF makes the front page link to the PDF.
 define SITE_BY
-@BOOK_PDF=$(if $(CHROMIUM),$(PDF)) $(BIN)/jupyter-book build $(RUN) --config _config.yml --toc "$(CURDIR)/_toc.yml" \
-    --path-output _build/site --builder $(1) -W -n --keep-going >$(LOG) 2>&1 \
+@BOOK_PDF=$(if $(CHROMIUM),$(PDF)) $(ATTEND) $(1) $(LOG) 60 $(BIN)/jupyter-book build $(RUN) --config _config.yml --toc "$(CURDIR)/_toc.yml" \
+    --path-output _build/site --builder $(1) -W -n --keep-going \
     || { grep -E 'WARNING|ERROR|Error' $(LOG) || tail -n 30 $(LOG); echo "The whole log: $(LOG)"; exit 1; } >&2
 endef
 # The whole book on one page, in a browser with a profile of its own, which root may only use without a sandbox. The
@@ -97,10 +114,10 @@ endef
 define PRINT
 @echo "print      _build/html/$(PDF)"
 $(call SITE_BY,singlehtml)
-@"$(CHROMIUM)" --headless --disable-gpu $(if $(filter 0,$(shell id -u)),--no-sandbox) \
+@$(ATTEND) print $(LOG) 10 "$(CHROMIUM)" --headless --disable-gpu $(if $(filter 0,$(shell id -u)),--no-sandbox) \
     --user-data-dir="$(CURDIR)/_build/site/browser" --no-pdf-header-footer --generate-pdf-document-outline \
     --virtual-time-budget=60000 --print-to-pdf="_build/site/_build/html/$(PDF)" \
-    "file://$(CURDIR)/_build/site/_build/singlehtml/printed.html" >$(LOG) 2>&1 && test -s "_build/site/_build/html/$(PDF)" \
+    "file://$(CURDIR)/_build/site/_build/singlehtml/printed.html" && test -s "_build/site/_build/html/$(PDF)" \
     || { tail -n 5 $(LOG); echo "$(CHROMIUM) did not print the book; without a PDF: make CHROMIUM= book"; exit 1; } >&2
 endef
 # Built beside the old site, which is replaced only by a complete one.

@@ -1,18 +1,43 @@
-r"""The kernels that nbval starts are spoken to through files rather than ports: the tests need no network at all."""
+r"""The kernels that nbval starts have settings of their own and need no network; no test outlives its make."""
 
-from tempfile import TemporaryDirectory
+import os
+from contextlib import ExitStack
 from typing import Any
 
 import nbval.kernel
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-SOCKETS: list[TemporaryDirectory[str]] = []  # removed when pytest ends
+from vaelib.build.processes import end_in_order
+
+FOLDERS = ExitStack()
 
 
-def local_kernel(**options: Any) -> KernelManager:
-    """A manager whose sockets are files in a folder of their own."""
-    SOCKETS.append(TemporaryDirectory())
-    return KernelManager(transport="ipc", ip=f"{SOCKETS[-1].name}/kernel", **options)
+class OwnKernel(KernelManager):
+    """A manager that starts the book's own kernel, whichever is asked for."""
+
+    def __init__(self, **options: Any) -> None:
+        from vaelib.build import kernels
+
+        place = FOLDERS.enter_context(kernels.folder())
+        self.own = kernels.environment(place)
+        there = KernelSpecManager(kernel_dirs=[str(kernels.kernels(place))])
+        super().__init__(
+            **kernels.sockets(place), **options | {"kernel_name": kernels.KERNEL, "kernel_spec_manager": there}
+        )
+
+    def start_kernel(self, **options: Any) -> Any:
+        """With the book's settings beside all that the tests were started with."""
+        return super().start_kernel(env=os.environ | self.own, **options)
 
 
-nbval.kernel.KernelManager = local_kernel
+def pytest_configure(config: pytest.Config) -> None:
+    """Before all tests."""
+    end_in_order()
+    nbval.kernel.KernelManager = OwnKernel
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """After all tests."""
+    FOLDERS.close()

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vaelib import mnist
-from vaelib.build import cli, jobs
+from vaelib.build import jobs
 from vaelib.build.cli import INTERRUPTED, app
 from vaelib.study import models as catalogue
 from vaelib.study.trained import entry, key
@@ -134,7 +134,7 @@ def test_ctrl_c_ends_the_command_with_one_line_and_no_half_written_file(tmp_path
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED, stderr
-    assert "Interrupted. Finished models are kept" in stderr
+    assert "Interrupted. What was finished is kept" in stderr
     assert "Traceback" not in stderr
     assert {file.suffix for file in tmp_path.glob("models/*")} <= {".lock"}
 
@@ -218,12 +218,3 @@ def test_an_environment_that_was_copied_is_refused(run, tmp_path, monkeypatch):
     result = run("list")
     assert result.exit_code == 1
     assert f"copy is a copy and runs the library of {sys.prefix}; run: make env" in result.output
-
-
-def test_where_there_is_no_terminal_progress_is_told_in_lines_with_an_estimate(capsys, monkeypatch):
-    monkeypatch.setattr(cli, "PATIENCE", -1)
-    with cli._progress("measuring", 4, "pieces") as advance:
-        advance(1)
-        advance(3)
-    told = capsys.readouterr().out.splitlines()
-    assert told == ["measuring: 1 of 4 pieces, about 0 min left", "measuring: 4 of 4 pieces, about 0 min left"]

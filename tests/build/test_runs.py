@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -129,31 +130,64 @@ def test_a_profile_or_a_seed_that_there_is_not_is_refused_in_one_line(text, tmp_
 # The user's settings
 
 
+ASKED = """
+import matplotlib, os, sys, torch
+shell = get_ipython()
+print(sys.prefix, matplotlib.rcParams['font.size'], 'started' in globals(), torch.get_default_dtype(), __debug__)
+print(all(os.environ['IPYTHONDIR'] in place or place == os.getcwd() for place in shell.parent.parent.config_file_paths))
+"""
+
+
 def test_the_settings_of_the_user_do_not_reach_the_kernel(tmp_path, monkeypatch):
     profile = tmp_path / "ipython" / "profile_default"
     (profile / "startup").mkdir(parents=True)
-    (profile / "startup" / "0.py").write_text("started = True")
-    (profile / "ipython_kernel_config.py").write_text("get_config().InlineBackend.figure_formats = {'svg'}")
+    (profile / "startup" / "0.py").write_text("started = True\nimport torch\ntorch.set_default_dtype(torch.float64)")
+    options = (
+        "c = get_config()\nc.InlineBackend.figure_formats = {'svg'}\nc.InteractiveShell.ast_node_interactivity = 'all'"
+    )
+    (profile / "ipython_kernel_config.py").write_text(options)
     (tmp_path / "matplotlibrc").write_text("font.size: 30")
     (tmp_path / "startup.py").write_text("started = True")
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "matplotlib.py").write_text("raise SystemExit('another package')")
     kernel = tmp_path / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True)
     gone = {"argv": ["/gone/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]}
     (kernel / "kernel.json").write_text(json.dumps(gone | {"display_name": "x", "language": "python"}))
+    deep = tmp_path / ("temporary" * 12)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
     for name, value in {
         "MPLBACKEND": "Agg",
         "IPYTHONDIR": tmp_path / "ipython",
         "MATPLOTLIBRC": tmp_path / "matplotlibrc",
-        "PYTHONSTARTUP": tmp_path / "startup.py",
+        "MPLCONFIGDIR": "/proc/nowhere",
+        "HOME": "/proc/nowhere",
+        "JUPYTER_CONFIG_DIR": "/proc/nowhere",
+        "JUPYTER_RUNTIME_DIR": "/proc/nowhere",
+        "JUPYTER_DATA_DIR": tmp_path / "jupyter",
         "JUPYTER_PATH": tmp_path / "jupyter",
+        "PYTHONSTARTUP": tmp_path / "startup.py",
+        "PYTHONPATH": tmp_path / "packages",
+        "PYTHONOPTIMIZE": "2",
+        "PYTHONWARNINGS": "error",
+        "LC_ALL": "tr_TR.UTF-8",
+        "TZ": "Pacific/Kiritimati",
     }.items():
         monkeypatch.setenv(name, str(value))
-    asked = "import matplotlib, sys\nprint(sys.prefix, matplotlib.rcParams['font.size'], 'started' in globals())"
     target = tmp_path / "run" / "page.ipynb"
-    run(notebook(tmp_path, asked, DRAW), target, parameters=GIVEN, timeout=120)
+    run(notebook(tmp_path, ASKED, DRAW), target, parameters=GIVEN, timeout=120)
     *_, told, drawn = nbformat.read(target, as_version=4).cells
-    assert told.outputs[0].text == f"{sys.prefix} 10.0 False\n"
+    assert told.outputs[0].text == f"{sys.prefix} 10.0 False torch.float32 True\nTrue\n"
     assert [output.data.keys() & {"image/png", "image/svg+xml"} for output in drawn.outputs] == [{"image/png"}]
+
+
+@pytest.mark.parametrize("cell", ["import warnings; warnings.warn('old')", "import sys; print('old', file=sys.stderr)"])
+def test_a_cell_that_says_something_beside_its_results_ends_the_run_with_its_name(cell, tmp_path):
+    target = tmp_path / "run" / "page.ipynb"
+    with pytest.raises(NotebookError, match=r"(?s)page.ipynb: its cell 2 printed to standard error.*old.*not written"):
+        run(notebook(tmp_path, cell), target, parameters={}, timeout=60)
+    assert not target.exists()
 
 
 # What is out of date
@@ -259,7 +293,8 @@ def test_a_book_is_executed_as_far_as_it_can_be_and_each_failure_is_named(tmp_pa
     toc.write_text("file: book/good/page\nfile: book/bad/page\n")
     result = notebook_run(book, target, "--toc", str(toc), "--jobs", "1")
     assert result.exit_code == 1, result.output
-    assert "2 notebooks, 0 up to date" in result.output and "2 of 2 done" in result.output
+    assert "2 notebooks, 0 up to date" in result.output and "1 of 2 notebooks failed" in result.output
+    assert "bad/page.ipynb: its cell 3" in result.output and "bad/page.ipynb: 0 s" not in result.output
     assert "its cell 3 raised ZeroDivisionError" in result.output
     assert (target / "good" / "page.ipynb").exists() and not (target / "bad" / "page.ipynb").exists()
     assert "2 notebooks, 1 up to date" in notebook_run(book, target, "--toc", str(toc), "--jobs", "1").output

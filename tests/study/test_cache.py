@@ -129,6 +129,22 @@ DAMAGES = {
 }
 
 
+def test_who_waits_for_another_says_so(entry, caplog, monkeypatch):
+    monkeypatch.setattr(cache, "PATIENCE", 0)
+
+    def let_go(record):
+        entry.write(RECORD)
+        holder.__exit__(None, None, None)
+        return True
+
+    caplog.handler.addFilter(let_go)
+    holder = entry.lock()
+    with ThreadPoolExecutor(1) as other:
+        other.submit(holder.__enter__).result()
+        assert remembered(entry, dict)["name"] == "a model"
+    assert f"waiting for another process, which holds {entry.folder / '0123.lock'}" in caplog.text
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_of_a_damaged_entry_nothing_is_loaded(damage, entry, other, monkeypatch):
     """Reading names the file and the command that mends it, and unpacks no weights."""

@@ -7,17 +7,19 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
+from vaelib.build.processes import end_in_order, now_and_then, time_left
 from vaelib.errors import MendableError
 
 if TYPE_CHECKING:  # torch is imported by the commands that need it
@@ -31,8 +33,6 @@ INTERRUPTED = 130
 MAX_SEED = 2**63 - 1
 #: More in one list are a slip of the pen.
 MAX_SEEDS = 10_000
-#: Seconds between two lines that say how far a work is, where there is no terminal to draw a bar on.
-PATIENCE = 20.0
 #: What the table of a sweep shows.
 SWEPT = ["mse", "kl_nats", "active_units", "frechet_ancestral"]
 
@@ -42,14 +42,15 @@ class PlainErrors(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command, but not in an environment that was copied and runs the library of another folder."""
+        end_in_order()
         environment = Path(sys.argv[0]).absolute().parent.parent
         try:
             if (environment / "pyvenv.cfg").is_file() and not environment.samefile(sys.prefix):
                 raise MendableError(f"{environment} is a copy and runs the library of {sys.prefix}; run: make env")
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            errors.print("Interrupted. Finished models are kept; run the same command again to go on.")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as ended:
+            errors.print("Interrupted. What was finished is kept; run the same command again to go on.")
+            raise typer.Exit(getattr(ended, "status", INTERRUPTED)) from None
         except MendableError as error:
             errors.print(f"[bold red]Error:[/] {escape(str(error))}")
             raise typer.Exit(1) from None
@@ -224,13 +225,16 @@ def run_notebooks(
         provide(values["profile"])
     console.print(f"{len(pages)} notebooks, {len(pages) - len(old)} up to date")
     failed = 0
-    for number, done in enumerate(notebooks.run_all(old, values, timeout=timeout, jobs=jobs), start=1):
-        if done.error:
-            errors.print(f"[bold red]Error:[/] {escape(done.error)}")
-        failed += bool(done.error)
-        console.print(f"{done.source}: {done.seconds:.0f} s, {number} of {len(old)} done")
+    with _progress("notebooks", len(old), "executed") as advance:
+        for done in notebooks.run_all(old, values, timeout=timeout, jobs=jobs):
+            if done.error:
+                errors.print(f"[bold red]Error:[/] {escape(done.error)}")
+            else:
+                console.print(f"{done.source}: {done.seconds:.0f} s")
+            failed += bool(done.error)
+            advance(1)
     if failed:
-        raise typer.Exit(1)
+        raise notebooks.NotebookError(f"{failed} of {len(old)} notebooks failed, the others are kept; see above")
 
 
 @notebook_app.command("store")
@@ -272,6 +276,7 @@ def _make(
     if not scheduler:
         _check_device(options.get("device", "cpu"))
     missing = {key(e): e.epochs for e in experiments if options.get("retrain") or not entry(e).exists()}
+    epochs = sum(missing.values())
     if missing and not scheduler:  # else the machines that train have the images
         provide(experiments[0].profile)
     workers = jobs or default_jobs(len(experiments))
@@ -279,17 +284,19 @@ def _make(
     cached = f"{len(experiments) - len(missing)} in the cache, {len(missing)} to train {where}"
     console.print(f"{len(experiments)} models ({experiments[0].profile} profile): {cached}")
     failed = set()
-    with _progress("training", sum(missing.values()), "epochs") as advance:
-        options |= {"jobs": workers, "scheduler": scheduler, "on_epoch": lambda epoch: advance(1)}
-        for done in run_all(experiments, **options):
+    with _progress("training", len(missing), "models") as advance:
+        # One process, this one, says how far it is within a model too.
+        if alone := workers == 1 and not scheduler:
+            options["on_epoch"] = lambda epoch: advance(len(missing) / epochs)
+        for done in run_all(experiments, **options, jobs=workers, scheduler=scheduler):
             for line in done.lines:
                 if not line.endswith("loaded"):
                     console.print(line)
             if done.error:
                 failed.add(key(done.experiment))
                 console.print(f"[bold red]Failed:[/] {escape(done.error)}")
-            if workers > 1 or scheduler:
-                advance(missing.get(key(done.experiment), 0))
+            if not alone and key(done.experiment) in missing:
+                advance(1)
     return failed
 
 
@@ -302,24 +309,20 @@ def _measure(pieces: Sequence[Callable[[], object]], *, jobs: int | None) -> Non
 
 
 @contextmanager
-def _progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def _progress(what: str, total: int, unit: str) -> Iterator[Callable[[float], None]]:
     """A bar with an estimate of the time left; a line now and then where there is no terminal, as in a log."""
-    columns = BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn(), TimeRemainingColumn()
-    began = said = time.monotonic()
-    done = 0
+    columns = BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TextColumn(unit), TimeElapsedColumn()
+    began = time.monotonic()
 
-    def advance(steps: int) -> None:
-        nonlocal done, said
-        done += steps
-        bar.advance(task, steps)
-        if bar.disable and done and (now := time.monotonic()) - said > PATIENCE:
-            left = (now - began) * (total - done) / done
-            console.print(f"{what}: {done} of {total} {unit}, about {left / 60:.0f} min left")
-            said = now
+    def say() -> None:
+        done = bar.tasks[task].completed
+        console.print(f"{what}: {done:.0f} of {total} {unit}{time_left(began, done, total)}")
 
-    with Progress(TextColumn(what), *columns, console=console, disable=not console.is_terminal) as bar:
+    lines = not (sys.stdout.isatty() and total)  # whatever the environment says of colours
+    with Progress(TextColumn(what), *columns, TimeRemainingColumn(), console=console, disable=lines) as bar:
         task = bar.add_task(what, total=total)
-        yield advance
+        with now_and_then(say) if lines else nullcontext():
+            yield partial(bar.advance, task)
 
 
 def _check_device(device: str) -> None:

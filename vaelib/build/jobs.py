@@ -5,13 +5,14 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from threading import Lock, current_thread, main_thread
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from vaelib.build.processes import end_with
 from vaelib.errors import MendableError
 from vaelib.study.cache import cache_folder
 from vaelib.study.experiment import Experiment, VaeExperiment
@@ -54,9 +55,10 @@ def side_by_side(work: Sequence[Callable[[], T]], *, jobs: int | None = None) ->
     """
     workers = jobs or default_jobs(len(work))
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
-    parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)
+    order: dict[str, Any] = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": workers}
+    begin = {"backend": "loky", "initializer": _settle, "initargs": [os.getpid()]}
     try:
-        yield from parallel(delayed(_settled)(piece, os.getpid()) for piece in work)
+        yield from Parallel(n_jobs=workers, **order, **begin)(delayed(piece)() for piece in work)
     except TerminatedWorkerError as error:
         raise WorkerDiedError(
             "a process was killed, perhaps for want of memory; what was finished is kept; run the same command "
@@ -120,7 +122,7 @@ def _on_cluster(work: Sequence[Callable[[], Done]], scheduler: str) -> Iterator[
         )
         raise ClusterError(f"no dask scheduler answers at {scheduler!r} ({error}); {start}") from error
     with client:
-        for future in as_completed(client.map(partial(_settled, parent=os.getpid()), work, pure=False)):
+        for future in as_completed(client.map(partial(_alone, parent=os.getpid()), work, pure=False)):
             try:
                 done = future.result()
             except KilledWorker as error:
@@ -134,10 +136,15 @@ def _on_cluster(work: Sequence[Callable[[], Done]], scheduler: str) -> Iterator[
             yield done
 
 
-def _settled(piece: Callable[[], T], parent: int) -> T:
-    """In a process of its own, use one thread and leave Ctrl-C to the parent, which ends all."""
+def _alone(piece: Callable[[], Done], parent: int) -> Done:
+    """On a cluster's worker, a process of another's, use one thread."""
     if os.getpid() != parent:
         torch.set_num_threads(1)
-        if current_thread() is main_thread():  # elsewhere, as on a cluster's worker, signals are not ours
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
     return piece()
+
+
+def _settle(parent: int) -> None:
+    """In a process of our own, use one thread, leave Ctrl-C to the parent, which ends all, and end when it is gone."""
+    end_with(lambda: os.getppid() == parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

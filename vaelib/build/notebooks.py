@@ -13,11 +13,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import matplotlib
 import nbformat
 import papermill
 from IPython.core.inputtransformer2 import TransformerManager
@@ -28,15 +26,15 @@ from papermill.translators import PythonTranslator
 from traitlets.config import Config
 
 import vaelib
+from vaelib.build import kernels
 from vaelib.build.jobs import side_by_side
+from vaelib.build.kernels import KERNEL
 from vaelib.build.provenance import MADE_FROM, OURS, attribute
 from vaelib.data import PROFILES
 from vaelib.errors import MendableError
 from vaelib.study import reach
-from vaelib.study.cache import cache_folder
 from vaelib.study.lookups import NOTES
 
-KERNEL = "python3"
 PARAMETERS_TAG = "parameters"
 #: The key of the digest in the metadata of an executed notebook.
 DIGEST = "digest"
@@ -118,7 +116,9 @@ def copy(book: Path, target: Path, *, toc: Path) -> dict[Path, Path]:
 
     Of Markdown and notebooks the book has those that the table of contents names, whatever else lies beside them.
     """
-    pages = {(toc.parent / page).resolve() for page in re.findall(r"(?:root|file): *(\S+)", toc.read_text())}
+    pages = {
+        (toc.parent / page).resolve() for page in re.findall(r"(?:root|file): *(\S+)", toc.read_text(encoding="utf-8"))
+    }
     kept = {
         file.relative_to(book)
         for file in book.rglob("*")
@@ -179,16 +179,15 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
     target.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     partial = target.with_name(f".{target.name}")  # hidden, so that Jupyter Book never takes it for a page
-    with TemporaryDirectory() as folder, patch.dict(os.environ, _settings(Path(folder))):
-        # The kernel is spoken to through files rather than ports: it needs no network, not even the machine's own.
-        config = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+    with kernels.folder() as place, patch.dict(os.environ, kernels.environment(place) | {NOTES: str(place / NOTES)}):
+        config = Config(KernelManager=kernels.sockets(place))
         options = {"kernel_name": KERNEL, "cwd": str(target.parent), "execution_timeout": timeout}
         try:
             nbformat.write(notebook, partial)
             papermill.execute_notebook(str(partial), str(partial), progress_bar=False, config=config, **options)
             notebook = nbformat.read(partial, as_version=4)
             check_outputs(notebook)
-            attribute(notebook, Path(folder) / NOTES, parameters)
+            attribute(notebook, place / NOTES, parameters)
             notebook.metadata[OURS] = {DIGEST: made_of}
             nbformat.write(notebook, partial)
             partial.replace(target)
@@ -196,21 +195,6 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
             raise NotebookError(f"{source}: {_in_words(error, timeout)}; {target} was not written") from error
         finally:
             partial.unlink(missing_ok=True)
-
-
-def _settings(folder: Path) -> dict[str, str]:
-    """The environment of a kernel: no settings nor kernels of the user's, absolute folders of ours."""
-    data = {"VAELIB_DATA": str(Path(named).expanduser().resolve())} if (named := os.environ.get("VAELIB_DATA")) else {}
-    return data | {
-        NOTES: str(folder / NOTES),
-        "IPYTHONDIR": str(folder / "ipython"),
-        "PYTHONSTARTUP": "",
-        "JUPYTER_PATH": "",
-        "JUPYTER_DATA_DIR": str(folder / "jupyter"),
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "MATPLOTLIBRC": f"{matplotlib.get_data_path()}/matplotlibrc",
-        "VAELIB_CACHE": str(cache_folder()),
-    }
 
 
 def _in_words(error: Exception, timeout: int) -> str:
@@ -262,11 +246,13 @@ def set_parameters(notebook: NotebookNode, parameters: dict[str, Any]) -> None:
 
 
 def check_outputs(notebook: NotebookNode) -> None:
-    """Raise if a cell stored an error, or is to make a figure and shows no picture: Jupyter Book would publish it."""
+    """Raise for what Jupyter Book would publish: an error, a warning or the like, a figure without its picture."""
     for index, cell in enumerate(notebook.cells):
         outputs, figure = cell.get("outputs", []), cell.metadata.get("mystnb", {}).get("figure")
         if any(output.output_type == "error" for output in outputs):
             raise NotebookError(f"cell {index} holds an error output")
+        if said := "".join(output.text for output in outputs if output.get("name") == "stderr").strip():
+            raise NotebookError(f"cell {index} printed to standard error, which would stand on its page: {said}")
         if figure and not any({"image/png", "text/html"} & output.get("data", {}).keys() for output in outputs):
             raise NotebookError(f"cell {index} is to make the figure {figure.get('name')} and shows no picture")
 

@@ -74,7 +74,9 @@ def commit_in_words() -> str:
 
 def processor() -> str:
     """The processor's name as its maker spells it, where the system tells."""
-    named = CPU_INFO.is_file() and re.search(r"^model name\s*:\s*(.+)$", CPU_INFO.read_text(), re.MULTILINE)
+    named = CPU_INFO.is_file() and re.search(
+        r"^model name\s*:\s*(.+)$", CPU_INFO.read_text(encoding="utf-8"), re.MULTILINE
+    )
     return named[1] if named else platform.processor() or "unknown"
 
 

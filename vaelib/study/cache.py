@@ -7,6 +7,7 @@ meets nothing, what was there before, or all of it.
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,11 +17,15 @@ from typing import Any
 from uuid import uuid4
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors.torch import load, save
 from torch import Tensor
 
 from vaelib.errors import MendableError
+
+LOG = logging.getLogger(__name__)
+#: Seconds that a lock is waited for before that is said.
+PATIENCE = 10.0
 
 
 class DamagedEntryError(MendableError, RuntimeError):
@@ -106,7 +111,7 @@ class Entry:
         lock = FileLock(self.folder / f"{self.key}.lock", mode=0o666 & ~_umask())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            _take(lock)
             for left in self.folder.glob(f".{self.key}.*"):
                 left.unlink()
         except OSError as error:
@@ -140,6 +145,14 @@ def _parts(content: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _seal(record: Mapping[str, Any], header: Mapping[str, Any], tensors: bytes) -> str:
     return hashlib.sha256(json.dumps([record, header], sort_keys=True).encode() + tensors).hexdigest()
+
+
+def _take(lock: FileLock) -> None:
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        LOG.warning("waiting for another process, which holds %s", lock.lock_file)
+        lock.acquire()
 
 
 def _umask() -> int:
