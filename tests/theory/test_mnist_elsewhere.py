@@ -68,13 +68,13 @@ def user_cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("profile", ["full", "fashion"])
 @pytest.mark.parametrize("says", SILENT)
-def test_a_server_that_falls_silent_is_given_up_with_what_else_can_be_done(says, profile, proxy, user_cache, capsys):
+def test_a_server_that_falls_silent_is_given_up_with_what_else_can_be_done(says, profile, proxy, user_cache, caplog):
     asked = proxy(SILENT[says])
     name = mnist.TORCHVISION[profile][0]
     with pytest.raises(DataError, match=f"could not be downloaded into {user_cache}.*timed out.*set VAELIB_DATA"):
         load(profile)
     assert asked, "the proxy is respected"
-    assert re.search(rf"downloading {name} into {user_cache} \(\d+ MB\)", capsys.readouterr().err)
+    assert re.search(rf"downloading {name} into {user_cache} \(\d+ MB\)", caplog.text)
     assert socket.getdefaulttimeout() is None
     FileLock(user_cache / f"{name.lower()}.lock").acquire(timeout=0)
 
@@ -96,21 +96,23 @@ def test_a_proxy_that_is_none_is_no_traceback(address, proxy, user_cache, monkey
 HOLD = "import sys; from filelock import FileLock as L; l = L(sys.argv[1]); l.acquire(); print(flush=True); input()"
 
 
-def test_who_waits_for_another_process_says_so(user_cache, monkeypatch, capsys):
+def test_who_waits_for_another_process_says_so(user_cache, monkeypatch, caplog):
     user_cache.mkdir()
-    lock, said = user_cache / "mnist.lock", print
+    lock = user_cache / "mnist.lock"
     other = subprocess.Popen([sys.executable, "-c", HOLD, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     other.stdout.readline()
 
-    def then_release(*words, **options):
-        said(*words, **options)
+    warn = mnist.LOG.warning
+
+    def then_release(*words):
+        warn(*words)
         other.communicate(b"\n")
 
-    monkeypatch.setattr("builtins.print", then_release)
+    monkeypatch.setattr(mnist.LOG, "warning", then_release)
     monkeypatch.setattr(torchvision_mnist.MNIST, "__init__", lambda self, folder, download: None)
     with pytest.raises(DataError, match="is missing"):
         load("full")
-    assert f"waiting for another process that downloads MNIST and holds {lock}" in capsys.readouterr().err
+    assert f"waiting for another process that downloads MNIST and holds {lock}" in caplog.text
 
 
 # What VAELIB_DATA names

@@ -180,7 +180,7 @@ def load(file: Path) -> Results:
         records = [_loaded(claim, found.get(claim.id, []), profile, seeds) for claim in claims.CLAIMS]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         command = f"make reference REFERENCE={file.stem}"
-        raise ResultsError(f"{file} holds no results ({error!r}); restore it, or run: {command}") from error
+        raise ResultsError(f"{file} holds no results ({error!r:.100}); restore it, or run: {command}") from error
     return Results([record for record in records if record], content)
 
 
