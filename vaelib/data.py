@@ -1,6 +1,7 @@
 r"""Images as tensors, the profiles of the book or a visitor's own; their grey levels, and the noise between these."""
 
 import hashlib
+import os
 import zipfile
 import zlib
 from collections import Counter
@@ -166,6 +167,7 @@ def load(source: Source = "quick", *, device: torch.device | str = "cpu") -> Dat
     from vaelib import mnist
 
     try:
+        mnist.provide(source)
         return mnist.LOADERS[source](torch.device(device))
     except ModuleNotFoundError as error:
         raise DataError(f"profile {source!r} needs {error.name}; run: pip install 'vaelib[study]'") from error
@@ -208,12 +210,16 @@ def _arrays(source: Source) -> tuple[Mapping[str, np.ndarray], str]:
         return {"images": source}, "the array"
     if not isinstance(source, str | Path):
         raise DataError(f"images cannot be read from a {type(source).__name__}; give an array: np.stack(images)")
-    path = Path(source).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(source).expanduser()
+        folder, there = path.is_dir(), path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{source} cannot be read ({error}); give the path of a folder or file that can be") from error
+    if folder and source:
         return _pictures(path), path.name
     if path.suffix == ".npz":
         return _npz(path), path.name
-    if isinstance(source, str) and not path.exists():
+    if isinstance(source, str) and not (source and there):
         raise ValueError(f"unknown profile {source!r}; choose one of {', '.join(PROFILES)}, or a path that exists")
     raise DataError(f"{path} is neither a folder of pictures nor an .npz file, as np.savez(file, images=images) writes")
 
@@ -223,7 +229,7 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
-    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}); {mend}") from error
     if "images" not in arrays:
         raise DataError(f"{path} holds {sorted(arrays)} and no `images`; {mend}")
@@ -232,7 +238,12 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
 
 def _pictures(folder: Path) -> dict[str, np.ndarray]:
     """The pictures of a folder, grey if all of them are, and labels if they lie in subfolders."""
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in PICTURES and not f.name.startswith("."))
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}); make it readable, or move it away")
+
+    inside = (Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names)
+    files = sorted(f for f in inside if f.suffix.lower() in PICTURES and not f.name.startswith("."))
     if not files:
         raise DataError(f"{folder} and its subfolders hold no picture ({', '.join(PICTURES)})")
     if len({file.parent == folder for file in files}) == 2:
@@ -258,7 +269,7 @@ def _picture(file: Path) -> np.ndarray:
             if picture.mode.startswith(("I", "F")):
                 raise DataError(f"{file} has more than 256 levels (mode {picture.mode}); save it with 8 bits")
             return np.asarray(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{file} is no picture that can be read ({error}); remove or replace it") from error
 
 

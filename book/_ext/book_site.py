@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,8 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ConfigError
 from sphinx.util.typing import ExtensionMetadata
+
+from vaelib.build.provenance import git
 
 ROOT = Path(__file__).parents[2]
 BRANCH = "main"
@@ -41,12 +42,7 @@ def declared(root: Path) -> str | None:
 
 def origin(root: Path) -> str | None:
     """The remote `origin` of the checkout, if it is on GitHub."""
-    command = ["git", "remote", "get-url", "origin"]
-    try:
-        said = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return github(said.stdout.strip())
+    return github(git("remote", "get-url", "origin", root=root) or "")
 
 
 def repository(environment: Mapping[str, str], root: Path = ROOT) -> str | None:

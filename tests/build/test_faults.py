@@ -11,14 +11,17 @@ from pathlib import Path
 from threading import Thread
 
 import distributed
+import numpy as np
 import psutil
 import pytest
 import torch
-from machines import LONGER, TINY, in_namespace, script
+from machines import LONGER, TINY, in_namespace, script, under_permissions
+from PIL import Image
 from typer.testing import CliRunner
 
 from vaelib.build import jobs
 from vaelib.build.cli import app
+from vaelib.mnist import TORCHVISION
 from vaelib.study.trained import entry, fetch, key
 
 
@@ -169,6 +172,43 @@ def test_a_read_only_cache_gives_what_it_has_and_says_where_else_to_train(cache)
     assert "tiny (quick, seed 0): loaded" in said
     assert re.search(r"MENDABLE cannot use the cache .*Read-only.*set VAELIB_CACHE", said), said
     assert "IN VAIN" not in said
+
+
+@pytest.mark.parametrize("what", ["", "MNIST/raw", "MNIST/raw/t10k-labels-idx1-ubyte"])
+def test_data_that_may_not_be_read_end_a_command_before_anything_is_started(what, tmp_path, cache):
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in TORCHVISION["full"][1].values():
+        (raw / file.name).touch()
+    (tmp_path / "data" / what).chmod(0)
+    train = [sys.executable, "-c", "from vaelib.build.cli import app; app()", "train", "simple-d2", "--profile", "full"]
+    environment = {**os.environ, "VAELIB_DATA": str(tmp_path / "data"), "NO_COLOR": "1"}
+    try:
+        said = subprocess.run([*under_permissions(), *train], env=environment, capture_output=True, text=True)
+    finally:
+        (tmp_path / "data" / what).chmod(0o755)
+    assert said.returncode == 1 and not said.stdout and not cache.exists()
+    assert re.fullmatch(rf"Error: {raw}/\S+ cannot be read \(Permission denied\); .*\n", said.stderr), said.stderr
+
+
+@pytest.mark.parametrize("closed", ["", "cat", "cat/0.png", "own.npz"])
+def test_images_of_a_visitors_own_that_may_not_be_read_are_named(closed, tmp_path):
+    """A subfolder that may not be read is not passed over in silence."""
+    folder = tmp_path / "pictures"
+    for number in range(4):
+        (folder / ("cat", "dog")[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (7, 5)).save(folder / ("cat", "dog")[number % 2] / f"{number}.png")
+    np.savez(folder / "own.npz", images=np.zeros((4, 5, 7)))
+    read = (
+        f"import sys; from vaelib.data import load; load({str(folder / closed if closed == 'own.npz' else folder)!r})"
+    )
+    assert subprocess.run([sys.executable, "-c", read]).returncode == 0
+    (folder / closed).chmod(0)
+    try:
+        said = subprocess.run([*under_permissions(), sys.executable, "-c", read], capture_output=True, text=True).stderr
+    finally:
+        (folder / closed).chmod(0o755)
+    assert re.match(rf"vaelib.data.DataError: {folder / closed} .*Permission denied", said.splitlines()[-1]), said
 
 
 # Networks

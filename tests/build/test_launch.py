@@ -149,6 +149,19 @@ def test_the_address_is_that_of_the_environment_else_of_the_remote_else_declared
     assert book_site.repository({}, root) == other("declared")
 
 
+def test_a_repository_around_the_checkout_or_named_by_the_environment_has_no_say(book_site, checkout, monkeypatch):
+    around = checkout(origin=f"{ADDRESS}.git")
+    inside = around / "book-1.0"
+    inside.mkdir()
+    (inside / "pyproject.toml").write_text('[project]\nname = "x"\n')
+    assert book_site.repository({}, inside) is None
+    monkeypatch.setenv("GIT_DIR", str(around / ".git"))
+    assert book_site.repository({}, inside) is None
+    subprocess.run(["git", "init", "--quiet", inside], check=True, env={"PATH": os.environ["PATH"]})
+    assert book_site.repository({}, inside) is None
+    assert book_site.repository({}, around) == ADDRESS
+
+
 def test_without_an_address_there_are_no_buttons(book_site, checkout):
     assert book_site.theme_options({}, checkout()).keys() == {"article_header_start"}
 

@@ -69,6 +69,20 @@ def test_a_changed_combinator_puts_its_reference_results_out_of_date(edited):
     assert reference.depends("quick", [0])["C05"] != before["C05"]
 
 
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("vaelib.data", "mnist.LOADERS[source]", "mnist.LOADERS.get(source)"),
+        ("vaelib.study.cache", 'beside.open("xb")', 'beside.open("wb")'),
+        ("vaelib.study.trained", "how = ", "way = how = "),
+    ],
+)
+def test_how_images_are_found_and_results_kept_puts_no_reference_results_out_of_date(edited, module, old, new):
+    before = reference.depends("quick", [0])
+    edited(module, old, new)
+    assert reference.depends("quick", [0]) == before
+
+
 def test_a_name_of_another_package_counts_for_what_it_stands_for(edited):
     before = reach.code_digest(vaelib.elbo_nats)
     edited("vaelib.objectives", "Distribution, kl_divergence", "Distribution, register_kl as kl_divergence")

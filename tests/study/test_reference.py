@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pytest
 
 from vaelib import data
-from vaelib.study import claims, reference, verdicts
+from vaelib.study import claims, reference, speed, verdicts
 from vaelib.study.claims import quantities
 from vaelib.study.claims.criteria import Claim, at_least
 from vaelib.study.claims.quantities import Quantity, of
@@ -146,6 +147,33 @@ def test_a_file_that_holds_no_results_is_named_with_the_command_that_mends_it(te
     (tmp_path / "full.json").write_text(text)
     with pytest.raises(ResultsError, match=r"full\.json holds no results.*make reference REFERENCE=full"):
         load_all(tmp_path)
+
+
+def test_the_books_results_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_all() == load_all(RESULTS) and load_all().keys() == {"full", "fashion"}
+    assert speed.load_all() == speed.load_all(RESULTS / "speed")
+
+
+def test_where_the_library_is_installed_they_are_found_beside_the_notebook(tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "__file__", str(tmp_path / "site-packages" / "vaelib" / "study" / "reference.py"))
+    monkeypatch.chdir(RESULTS.parent)
+    assert load_all() == load_all(RESULTS)
+    assert speed.load_all() == speed.load_all(RESULTS / "speed")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ResultsError, match=rf"neither .*book/results nor {tmp_path}/results holds reference results"):
+        load_all()
+
+
+def test_a_folder_of_results_that_is_none_is_named(tmp_path):
+    with pytest.raises(ResultsError, match=f"{tmp_path / 'none'} is no folder"):
+        load_all(tmp_path / "none")
+
+
+@pytest.mark.parametrize("notebook", sorted(RESULTS.parent.glob("*.ipynb")), ids=lambda path: path.name)
+def test_no_notebook_reads_results_from_the_folder_that_it_happens_to_run_in(notebook):
+    cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    assert not [source for source in cells if "results" in source and "Path(" in source]
 
 
 def test_seeds_that_are_added_give_what_a_run_under_all_of_them_gives(measured):

@@ -285,6 +285,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         load(tmp_path / "own.csv")
 
 
+@over("path", ["", "~nobody-of-that-name/own.npz", "x" * 300, "a\0b"])
+def test_a_path_that_is_none_is_refused(path):
+    with pytest.raises((DataError, ValueError), match=r"cannot be read|unknown profile") as caught:
+        load(path)
+    assert caught.traceback[-1].path.name == "data.py"
+
+
 def test_a_picture_of_another_size_is_named(tmp_path):
     for number in range(3):
         write(tmp_path / "pictures" / f"{number}.png", levels(*GREY))
@@ -301,6 +308,11 @@ def test_a_picture_of_another_size_is_named(tmp_path):
             "deep.png",
             lambda file: Image.new("I;16", (7, 5)).save(file),
             r"deep.png has more than 256 levels \(mode I;16",
+        ),
+        (
+            "huge.png",
+            lambda file: Image.new("1", (20_000, 20_000)).save(file),
+            "huge.png is no picture that can be read .*decompression bomb",
         ),
         ("cat/1.png", lambda file: write(file, levels(*GREY)), "has pictures in subfolders and beside them"),
     ],

@@ -2,13 +2,12 @@ r"""The command line: train and list the models of the chapter, measure its clai
 
 import json
 import os
-import re
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
+from vaelib.build import given
 from vaelib.build.processes import end_in_order, now_and_then, time_left
 from vaelib.errors import MendableError
 
@@ -31,8 +31,6 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 INTERRUPTED = 130
 #: The seeds after that of a build must be seeds of torch too, which are below 2^64.
 MAX_SEED = 2**63 - 1
-#: More in one list are a slip of the pen.
-MAX_SEEDS = 10_000
 #: What the table of a sweep shows.
 SWEPT = ["mse", "kl_nats", "active_units", "frechet_ancestral"]
 
@@ -43,6 +41,7 @@ class PlainErrors(TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command, but not in an environment that was copied and runs the library of another folder."""
         end_in_order()
+        _bear_any_name()
         environment = Path(sys.argv[0]).absolute().parent.parent
         try:
             if (environment / "pyvenv.cfg").is_file() and not environment.samefile(sys.prefix):
@@ -54,6 +53,19 @@ class PlainErrors(TyperGroup):
         except MendableError as error:
             errors.print(f"[bold red]Error:[/] {escape(str(error))}")
             raise typer.Exit(1) from None
+        except OSError as error:
+            if not error.filename:
+                raise  # no file or folder that somebody named
+            errors.print(f"[bold red]Error:[/] {escape(str(error.filename))} cannot be used ({error.strerror})")
+            raise typer.Exit(1) from None
+
+
+def _bear_any_name() -> None:
+    """Print a name of a file that the terminal's encoding has no letters for, here and in processes, as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    os.environ["PYTHONIOENCODING"] = f"{sys.stdout.encoding}:backslashreplace"
 
 
 app = typer.Typer(
@@ -66,7 +78,9 @@ app.add_typer(notebook_app, name="notebook")
 def _choose_cache(folder: Path | None) -> None:
     """For this process and all that it starts."""
     if folder:
-        os.environ["VAELIB_CACHE"] = str(folder.expanduser().resolve())
+        from vaelib.study.cache import cache_folder
+
+        os.environ["VAELIB_CACHE"] = str(cache_folder(folder))
 
 
 #: The names of `vaelib.data.PROFILES`, as the command line completes them.
@@ -131,7 +145,7 @@ def sweep(
     from vaelib.study.measures import summary
     from vaelib.study.trained import key
 
-    chosen = _seeds(seeds)
+    chosen = given.seeds(seeds)
     runs = [models.find(name, profile, seed=s) for name in names or models.experiments(profile) for s in chosen]
     failed = _make(list({key(run): run for run in runs}.values()), jobs=jobs, scheduler=scheduler, device=device)
     trained = {run.name for run in runs if isinstance(run, VaeExperiment) and key(run) not in failed}
@@ -153,7 +167,8 @@ def claims(output: Path, seeds: Seeds = "0-4", profile: Of = "full", jobs: Jobs 
     from vaelib.build.provenance import commit
     from vaelib.study import claims, reference
 
-    chosen = _seeds(seeds)
+    chosen = given.seeds(seeds)
+    given.place(output)
     began, before = reference.origin(profile, chosen, commit=commit()), reference.kept(output, profile, chosen)
     if missing := reference.missing(before, profile, chosen):
         _make(list(claims.models(missing).values()), jobs=jobs)
@@ -189,7 +204,7 @@ def show(name: str, profile: Of = "quick", seed: Seed = 0, cache: Cache = None) 
 @app.command()
 def report(
     output: Annotated[Path, typer.Option(help="Folder for the generated Markdown.")],
-    results: Annotated[Path, typer.Option(help="Folder of the reference results.")] = Path("book/results"),
+    results: Annotated[Path | None, typer.Option(help="Reference results; default: the book's.")] = None,
     profile: Of = "quick",
     seed: Seed = 0,
     cache: Cache = None,
@@ -216,10 +231,13 @@ def run_notebooks(
 ) -> None:
     """Execute a notebook, or those of a book side by side, where out of date, with these parameters."""
     from vaelib.build import notebooks
+    from vaelib.mnist import provide
 
-    values = {"profile": profile, "seed": seed, **_assignments(parameter or [])}
-    pages = notebooks.copy(source, target, toc=toc) if source.is_dir() else {source: target}
+    values = {"profile": profile, "seed": seed, **given.assignments(parameter or [])}
+    pages = given.pages(source, target, toc=toc)
     old = notebooks.out_of_date(pages, values)
+    if old:
+        provide(values["profile"])
     console.print(f"{len(pages)} notebooks, {len(pages) - len(old)} up to date")
     failed = 0
     with _progress("notebooks", len(old), "executed") as advance:
@@ -239,6 +257,8 @@ def store_notebook(source: File, executed: File) -> None:
     """Write the outputs of an executed notebook into its committed source."""
     from vaelib.build.notebooks import store
 
+    given.notebook(source)
+    given.notebook(executed)
     if store(source, executed):
         console.print(f"stored the outputs of {source}")
 
@@ -248,8 +268,9 @@ def write_install_cells(notebooks: Files, project: Path = Path("pyproject.toml")
     """Write the cell that installs the library on Binder and Colab, from the project's repository."""
     from vaelib.build.notebooks import write_install_cell
 
-    declared = tomllib.loads(project.read_text(encoding="utf-8"))["project"].get("urls", {}).get("Repository")
+    declared = given.repository(project)
     for notebook in notebooks:
+        given.with_code(notebook)
         if write_install_cell(notebook, declared):
             console.print(f"wrote the first code cell of {notebook}")
 
@@ -259,6 +280,8 @@ def save_picture(notebook: File, figure: str, target: Path) -> None:
     """Save the figure of this name in an executed notebook as a PNG file."""
     from vaelib.build.notebooks import picture
 
+    given.notebook(notebook)
+    given.place(target)
     target.write_bytes(picture(notebook, figure))
 
 
@@ -267,12 +290,15 @@ def _make(
 ) -> set[str]:
     """Train and measure, with a word on each model; the keys of those that failed."""
     from vaelib.build.jobs import default_jobs, run_all
+    from vaelib.mnist import provide
     from vaelib.study.trained import entry, key
 
     if not scheduler:
-        _check_device(options.get("device", "cpu"))
+        given.device(options.get("device", "cpu"))
     missing = {key(e): e.epochs for e in experiments if options.get("retrain") or not entry(e).exists()}
     epochs = sum(missing.values())
+    if missing and not scheduler:  # else the machines that train have the images
+        provide(experiments[0].profile)
     workers = jobs or default_jobs(len(experiments))
     where = f"on {scheduler}" if scheduler else f"in {workers} {'process' if workers == 1 else 'processes'}"
     cached = f"{len(experiments) - len(missing)} in the cache, {len(missing)} to train {where}"
@@ -317,33 +343,3 @@ def _progress(what: str, total: int, unit: str) -> Iterator[Callable[[float], No
         task = bar.add_task(what, total=total)
         with now_and_then(say) if lines else nullcontext():
             yield partial(bar.advance, task)
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise typer.BadParameter(f"device {device!r} cannot be used here ({reason}); try cpu") from None
-
-
-def _seeds(text: str) -> list[int]:
-    """Seeds from a text such as 0-19 or 0,3,7-9."""
-    found = [re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip()) for part in text.split(",")]
-    ranges = [range(int(ends[1]), int(ends[2] or ends[1]) + 1) for ends in found if ends]
-    seeds = [seed for few in ranges for seed in few[: MAX_SEEDS + 1]]
-    if None in found or not 0 < len(set(seeds)) == len(seeds) <= MAX_SEEDS:
-        raise typer.BadParameter(f"{text!r} is no list of seeds such as 0-19 or 0,3,7-9")
-    return seeds
-
-
-def _assignments(texts: Sequence[str]) -> dict[str, Any]:
-    """Names and values from texts such as seed=1; the last of a name counts, and what is no literal is a text."""
-    from vaelib.build.notebooks import typed
-
-    found = {text: re.fullmatch(r"(\w+)=(.*)", text) for text in texts}
-    if wrong := [text for text, parts in found.items() if not parts]:
-        raise typer.BadParameter(f"{wrong[0]!r} sets no parameter, as seed=1 does")
-    return {parts[1]: typed(parts[2]) for parts in found.values() if parts}

@@ -23,10 +23,11 @@ METRICS = {
 }
 
 
-def write(folder: Path, *, profile: str, seed: int, results: Path) -> None:
+def write(folder: Path, *, profile: str, seed: int, results: Path | None = None) -> None:
     """Write every page into a folder, but leave those alone that say the same, so that nothing is built without need.
 
-    `results` holds the reference results; the executed notebooks are looked for in the folder above.
+    `results` holds the reference results, by default those of the book; the executed notebooks are looked for in the
+    folder above.
     """
     folder.mkdir(parents=True, exist_ok=True)
     references = {name: found.records for name, found in reference.load_all(results).items()}

@@ -38,19 +38,20 @@ class Lookup(NamedTuple):
     cell: int
 
 
-def git(*arguments: str) -> str | None:
-    """What git says of the checkout that this code is in; None where there is none.
+def git(*arguments: str, root: Path | None = None) -> str | None:
+    """What git says of a checkout, by default that which this code is in; None where there is none.
 
     A repository around a checkout without one, and one that the environment names, are not asked.
     """
+    place = (root or CHECKOUT).resolve()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def ask(*words: str) -> str:
-        command = ["git", "-C", str(CHECKOUT), *words]
+        command = ["git", "-C", str(place), *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return ask(*arguments) if Path(ask("rev-parse", "--show-toplevel")) == CHECKOUT else None
+        return ask(*arguments) if Path(ask("rev-parse", "--show-toplevel")) == place else None
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -37,9 +37,18 @@ class UnwritableCacheError(MendableError, RuntimeError):
 
 
 def cache_folder(cache: Path | str | None = None) -> Path:
-    """`cache`, else `VAELIB_CACHE`, else `_cache` in the checkout, else (installed) the user's cache directory."""
+    """`cache`, else `VAELIB_CACHE`, else `_cache` in the checkout, else (installed) the user's cache directory.
+
+    Raises `UnwritableCacheError` for what can be no folder.
+    """
     if chosen := cache or os.environ.get("VAELIB_CACHE"):
-        return Path(chosen).expanduser().resolve()
+        try:
+            folder = Path(chosen).expanduser().resolve()
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise OSError("it is no folder")
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a home that is none, a null
+            raise _unusable(Path(chosen), error) from error
+        return folder
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "pyproject.toml").is_file():
         return checkout / "_cache"
@@ -161,7 +170,7 @@ def _umask() -> int:
     return umask
 
 
-def _unusable(folder: Path, error: OSError) -> UnwritableCacheError:
+def _unusable(folder: Path, error: Exception) -> UnwritableCacheError:
     return UnwritableCacheError(
         f"cannot use the cache {folder} ({error}); free some space, ask its owner for permission, or set "
         "VAELIB_CACHE to a folder of your own. What was finished before is kept."

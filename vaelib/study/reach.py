@@ -56,9 +56,9 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def code_digest(*roots: Any) -> str:
+def code_digest(*roots: Any, within: str = "") -> str:
     """Digest of what is reached from functions, classes and partials of them; see :func:`reached`."""
-    return digest(sorted(reached(*roots)))
+    return digest(sorted(reached(*roots, within=within)))
 
 
 def source_digest(source: str) -> str:
@@ -67,8 +67,10 @@ def source_digest(source: str) -> str:
     return digest(sorted(_follow(_read(tree, *_imports(tree)))))
 
 
-def reached(*roots: Any) -> list[tuple[str, str]]:
+def reached(*roots: Any, within: str = "") -> list[tuple[str, str]]:
     """The short name and the bare code of each definition that is reached from functions, classes and partials.
+
+    Of this package only definitions of the module `within` count, if one is named.
 
     They may be a visitor's own, defined in a notebook or in a file: these count as well, with what they read of the
     visitor's other files, numbers, texts, tensors, and containers of these. Installed packages do not. Raises
@@ -86,7 +88,7 @@ def reached(*roots: Any) -> list[tuple[str, str]]:
             for name, value in _values(root, tree):
                 found[name, _constant(value)] = None
                 pending += [part for part in _unpacked([value]) if _is_visitors(part) or _is_ours(part.__module__)]
-    return [*found, *_follow(places)]
+    return [*found, *_follow(places, within)]
 
 
 def _unpacked(roots: Iterable[Any]) -> Iterator[Any]:
@@ -128,12 +130,12 @@ def _constant(value: Any) -> str:
     return str(sorted(map(_constant, value))) if isinstance(value, set | frozenset) else ""
 
 
-def _follow(places: Iterable[Place]) -> list[tuple[str, str]]:
+def _follow(places: Iterable[Place], within: str = "") -> list[tuple[str, str]]:
     found: dict[Place, str] = {}
     pending = list(places)
     while pending:
         place = pending.pop()
-        if place not in found:
+        if place not in found and within in ("", place.module):
             found[place], read = _definition(place)
             pending += read
     return [(place.name, code) for place, code in found.items()]

@@ -24,7 +24,7 @@ from vaelib.study.reach import code_digest, digest
 from vaelib.study.trained import entry, images, versions
 from vaelib.study.verdicts import ClaimRecord, Finding, conclude, evaluate, table
 
-#: What formulas are made by: their code counts as their text does.
+#: What formulas are made by: their code counts as their text does. What they read has keys of its own.
 FORMULAS = (
     quantities.of,
     quantities.history,
@@ -60,7 +60,7 @@ def depends(profile: str, seeds: Sequence[int]) -> dict[str, str]:
 
 
 def _depends(claim: Claim, run: Run) -> list[list[str]]:
-    code = code_digest(*FORMULAS)
+    code = code_digest(*FORMULAS, within=Run.__module__)
     found = [criterion.quantity for *_, criterion in claim.criteria]
     return [[code, quantity.formula, *(need.key(run) for need in quantity.needs)] for quantity in found]
 
@@ -180,12 +180,31 @@ def load(file: Path) -> Results:
         records = [_loaded(claim, found.get(claim.id, []), profile, seeds) for claim in claims.CLAIMS]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         command = f"make reference REFERENCE={file.stem}"
-        raise ResultsError(f"{file} holds no results ({error!r}); restore it, or run: {command}") from error
+        raise ResultsError(f"{file} holds no results ({error!r:.100}); restore it, or run: {command}") from error
     return Results([record for record in records if record], content)
 
 
-def load_all(folder: Path) -> dict[str, Results]:
-    """The results of every profile whose file is in the folder, in the order of the profiles."""
+def results_folder() -> Path:
+    """`book/results` of the checkout that this code is in, else (installed) `results` beside the notebook.
+
+    Raises `ResultsError` if neither holds results.
+    """
+    places = Path(__file__).resolve().parents[2] / "book" / "results", Path("results").resolve()
+    for place in places:
+        if any(place.glob("*.json")):
+            return place
+    mend = "restore the first, or open the notebook in the folder book/ of its repository"
+    raise ResultsError(f"neither {places[0]} nor {places[1]} holds reference results; {mend}")
+
+
+def load_all(folder: Path | None = None) -> dict[str, Results]:
+    """The results of every profile whose file is in the folder, by default :func:`results_folder`, in their order.
+
+    Raises `ResultsError` if there is no such folder.
+    """
+    folder = folder or results_folder()
+    if not folder.is_dir():
+        raise ResultsError(f"{folder} is no folder; the reference results are in book/results of the repository")
     return {profile: load(file) for profile in data.PROFILES if (file := folder / f"{profile}.json").is_file()}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelib.errors import MendableError
+from vaelib.study.reference import results_folder
 
 #: A curve: x `[n]`, and the values of repeated runs `[runs, n]`.
 Curve = tuple[list[float], list[list[float]]]
@@ -88,8 +89,12 @@ class Machine:
         }
 
 
-def load_all(folder: Path) -> list[Machine]:
-    """The machines whose files are in the folder, by name; raises `SpeedError` if there are none."""
+def load_all(folder: Path | None = None) -> list[Machine]:
+    """The machines whose files are in the folder, by default that of the book, by name.
+
+    Raises `SpeedError` if there are none.
+    """
+    folder = folder or results_folder() / "speed"
     files = sorted(folder.glob("*.json"))
     if not files:
         raise SpeedError(f"{folder.resolve()} holds no measured speeds; restore the folder, or run: make bench")
