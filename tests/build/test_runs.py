@@ -190,6 +190,13 @@ def test_a_cell_that_says_something_beside_its_results_ends_the_run_with_its_nam
     assert not target.exists()
 
 
+def test_what_a_cell_prints_is_one_text_however_busy_the_machine_is(tmp_path):
+    target = tmp_path / "run" / "page.ipynb"
+    pieces = "import sys\nfor n in range(3):\n    print(n)\n    sys.stdout.flush()"
+    run(notebook(tmp_path, pieces), target, parameters={}, timeout=60)
+    assert [output.text for output in nbformat.read(target, as_version=4).cells[-1].outputs] == ["0\n1\n2\n"]
+
+
 # What is out of date
 
 
