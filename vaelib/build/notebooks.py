@@ -180,9 +180,9 @@ def run(source: Path, target: Path, *, parameters: dict[str, Any], timeout: int)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     partial = target.with_name(f".{target.name}")  # hidden, so that Jupyter Book never takes it for a page
     with kernels.folder() as place, patch.dict(os.environ, kernels.environment(place) | {NOTES: str(place / NOTES)}):
-        # What a cell prints is one text, however it came in pieces from a kernel that was busy.
-        config = Config(KernelManager=kernels.sockets(place), NotebookClient={"coalesce_streams": True})
+        config = Config(KernelManager=kernels.sockets(place))
         options = {"kernel_name": KERNEL, "cwd": str(target.parent), "execution_timeout": timeout}
+        options["coalesce_streams"] = True  # one text, in however many pieces it came from a kernel that was busy
         try:
             nbformat.write(notebook, partial)
             papermill.execute_notebook(str(partial), str(partial), progress_bar=False, config=config, **options)
