@@ -35,6 +35,8 @@ INDEX := INDEX_URL EXTRA_INDEX_URL FIND_LINKS NO_INDEX TRUSTED_HOST CERT CLIENT_
     CACHE_DIR NO_CACHE_DIR CONFIG_FILE KEYRING_PROVIDER
 unexport BASH_ENV ENV CDPATH $(filter PYTHON% GIT_% PYTEST_% PIP_% LC_% LANG LANGUAGE MYPY% RUFF_%,$(filter-out PYTHON $(INDEX:%=PIP_%),$(.VARIABLES)))
 export PYTHONUTF8 := 1
+# The path of a socket has at most some hundred characters.
+$(if $(shell [ "$${#TMPDIR}" -gt 60 ] && echo long),$(eval export TMPDIR := /tmp))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # One thread a process repeats bit for bit; the cores are used by running processes side by side.

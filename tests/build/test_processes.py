@@ -180,6 +180,11 @@ def test_the_settings_of_the_user_are_not_handed_on_by_make_but_those_of_the_ind
     assert not any(name.startswith(("LC_", "LANG")) for name in names)
 
 
+@pytest.mark.parametrize(("folder", "handed_on"), [("/t" * 50, "/tmp"), ("/a folder", "/a folder")])
+def test_a_temporary_folder_whose_path_is_too_long_for_sockets_is_not_used(folder, handed_on):
+    assert made("--eval", "told: ; @echo $$TMPDIR", "told", TMPDIR=folder) == f"{handed_on}\n"
+
+
 def test_make_goes_by_what_it_was_told_and_not_by_the_environment_of_shells(tmp_path):
     (tmp_path / "profile").write_text("echo from a profile\n")
     assert made("--eval", "told: ; @echo $(shell echo here)", "told", BASH_ENV=str(tmp_path / "profile")) == "here\n"
