@@ -14,10 +14,14 @@ from vaelib.study.cache import cache_folder
 
 #: The name of the kernel in every notebook.
 KERNEL = "python3"
+#: Where the library that runs lies: a kernel takes the same.
+LIBRARY = str(Path(__file__).resolve().parents[2])
 #: How the kernel of this environment begins: no variables of Python's, no further packages of the user's, and no
 #: configuration for all users or environments either. What the library logs is not for pages.
-BEGIN = """\
-import logging
+BEGIN = f"""\
+import logging, sys
+if {LIBRARY!r} not in sys.path:
+    sys.path.insert(0, {LIBRARY!r})
 logging.getLogger("vaelib").addHandler(logging.NullHandler())
 import IPython.core.application as application
 application.SYSTEM_CONFIG_DIRS = application.ENV_CONFIG_DIRS = []

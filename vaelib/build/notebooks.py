@@ -126,6 +126,7 @@ def copy(book: Path, target: Path, *, toc: Path) -> dict[Path, Path]:
         and not any(part.startswith((".", "__pycache__")) for part in file.relative_to(book).parts)
         and (file.suffix not in (".md", ".ipynb") or file.resolve().with_suffix("") in pages)
     }
+    (target / GENERATED).mkdir(parents=True, exist_ok=True)
     there = {file.relative_to(target) for file in target.rglob("*") if file.is_file()}
     for name in there - kept:
         if name.parts[0] != GENERATED:
