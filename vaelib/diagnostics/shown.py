@@ -51,7 +51,8 @@ def shown_log_mass(px_z: Distribution, x: Tensor, bins: Bins) -> Tensor:
     """ln P(x|z) of the picture that is shown, x `[B, m]` of levels over 255; batch shape, in nats.
 
     Independent Normals gather their tails. For all others that of `log_mass`: distributions over levels and the
-    continuous Bernoulli have no tails to gather. Raises TypeError where there is no density on pixels.
+    continuous Bernoulli have no tails to gather, and correlated Normals, whose masses are only estimated, go on losing
+    theirs, which counts against them. Raises TypeError where there is no density on pixels.
 
     >>> x, px_z = torch.zeros(1, 6), PixelwiseGaussian(features=4, shape=(2, 3))(torch.randn(1, 4))
     >>> bins = Bins(dequantised=True)
