@@ -36,6 +36,8 @@ from vaelib.study.measures import (
     measurement_key,
     summary,
     support,
+    twin_judged,
+    twin_read_bits,
     variance,
 )
 from vaelib.study.measures.codes import few_label_accuracies
@@ -60,6 +62,7 @@ def few(monkeypatch):
     monkeypatch.setattr("vaelib.study.classifier.EPOCHS", {"quick": 1, "full": 1})
     for module, constants in {
         "bounds": {"BOUND_IMAGES": 10, "EVIDENCE_IMAGES": 5, "IWAE_SAMPLES": 50, "BITS_IMAGES": 20, "BITS_SAMPLES": 4},
+        "readings": {"READ_IMAGES": 20, "READ_SAMPLES": 4},
         "codes": {"LABEL_COUNTS": (20, 100), "LABEL_DRAWS": 2, "RESIDUAL_PAIRS": 2},
     }.items():
         for name, value in constants.items():
@@ -150,14 +153,16 @@ def test_a_measure_asks_for_what_there_is_and_no_two_have_a_field_in_common():
         bound: WEIGHTED,
         dial_gradient: WEIGHTED,
         linear_optimum: LINEAR,
+        twin_judged: WEIGHTED,
+        twin_read_bits: WEIGHTED,
     }
     functions = filter(inspect.isfunction, vars(measures).values())
     found = [measure for measure in functions if "vae" in inspect.signature(measure).parameters]
-    assert len(found) == 14
+    assert len(found) == 18
     fields: Counter[str] = Counter()
     for measure in found:
         needs = inspect.signature(measure).parameters
-        assert set(needs) <= {"vae", "experiment", "train", "test", "classifier", "twin"}
+        assert set(needs) <= {"vae", "experiment", "train", "test", "classifier", "judges", "twin"}
         assert all(p.kind is p.KEYWORD_ONLY for name, p in needs.items() if name != "vae")
         fields.update(measured(measure, model.get(measure, TINY), **({"twin": TWIN} if "twin" in needs else {})).keys())
     assert set(fields.values()) == {1}

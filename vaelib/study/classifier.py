@@ -22,6 +22,8 @@ FEATURES = 64
 DIGITS, SPOILED = 10, 10
 #: Passes over the images; over a visitor's own as over the few of the quick profile.
 EPOCHS = {"quick": 40, "full": 8, "fashion": 8}
+#: Judges of samples: with the class of what was spoiled, and without; each trained under these seeds.
+JUDGES, JUDGE_SEEDS = ("spoiled", "clean"), (0, 1, 2)
 
 
 class Classifier(nn.Module):
@@ -134,3 +136,32 @@ def classifier_experiment(profile: str) -> ClassifierExperiment:
     return ClassifierExperiment(
         name="classifier", purpose="the judge of samples", profile=profile, epochs=EPOCHS.get(profile, EPOCHS["quick"])
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanClassifierExperiment(ClassifierExperiment):
+    """The same network, for the same number of passes, without the eleventh class: it never sees a spoiled image."""
+
+    def loss(self, model: nn.Module, *batch: Tensor) -> Tensor:
+        """Cross-entropy over the ten digits, per example."""
+        assert isinstance(model, Classifier)
+        images, labels = batch
+        return cross_entropy(model(images)[:, :DIGITS], labels, reduction="none")
+
+    def metrics(self, model: nn.Module, test: Images) -> dict[str, float]:
+        """Accuracy on the digits of the test split."""
+        assert isinstance(model, Classifier)
+        images, labels = self.examples(test)
+        return {"test_accuracy": (model.labels(images) == labels).double().mean().item()}
+
+
+def judge_experiments(profile: str) -> dict[str, list[ClassifierExperiment]]:
+    """Two kinds of judges under `JUDGE_SEEDS`; the first of the spoiled ones is that of `classifier_experiment`."""
+    spoiled = classifier_experiment(profile)
+    clean = CleanClassifierExperiment(
+        name="classifier-clean", purpose="a judge that knows no noise", profile=profile, epochs=spoiled.epochs
+    )
+    return {
+        kind: [judge.at(seed=seed) for seed in JUDGE_SEEDS]
+        for kind, judge in zip(JUDGES, (spoiled, clean), strict=True)
+    }

@@ -7,7 +7,7 @@ from typing import Any
 
 from vaelib.data import Dataset
 from vaelib.study.cache import Entry, cache_folder, remembered
-from vaelib.study.classifier import Classifier, classifier_experiment
+from vaelib.study.classifier import Classifier, ClassifierExperiment, classifier_experiment, judge_experiments
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.reach import code_digest, digest
 from vaelib.study.trained import fetch, images, images_digest, key, named, restored, silently
@@ -27,8 +27,7 @@ def measured(
     def compute() -> dict[str, Any]:
         known = _given(experiment, images(experiment.profile))
         known |= {name: fetch(other, cache=cache, report=silently).vae for name, other in others.items()}
-        if "classifier" in _needs(measure):
-            known["classifier"] = classifier(experiment.profile, cache=cache)
+        known |= _bench(measure, experiment.profile, cache)
         vae = fetch(experiment, cache=cache, report=silently).vae
         return {"name": experiment.name, "value": measure(vae, **{name: known[name] for name in _needs(measure)})}
 
@@ -57,8 +56,10 @@ def measured_data(measure: Measure, profile: str, *, cache: Cache = None) -> dic
 
     def compute() -> dict[str, Any]:
         split = images(profile)
-        judge = {"classifier": classifier(profile, cache=cache)} if "classifier" in _needs(measure) else {}
-        return {"name": profile, "value": measure(train=split.train, test=split.test, **judge)}
+        return {
+            "name": profile,
+            "value": measure(train=split.train, test=split.test, **_bench(measure, profile, cache)),
+        }
 
     return _remembered(data_key(measure, profile), compute, cache)
 
@@ -71,9 +72,27 @@ def data_key(measure: Measure, profile: str) -> str:
 
 def classifier(profile: str, *, cache: Cache = None) -> Classifier:
     """The fixed classifier of a profile, loaded or trained."""
-    model = fetch(classifier_experiment(profile), cache=cache, report=silently).model
+    return _judging(classifier_experiment(profile), cache)
+
+
+def judges(profile: str, *, cache: Cache = None) -> dict[str, list[Classifier]]:
+    """The judges of a profile by kind, each under several seeds, loaded or trained."""
+    return {
+        kind: [_judging(experiment, cache) for experiment in experiments]
+        for kind, experiments in judge_experiments(profile).items()
+    }
+
+
+def _judging(experiment: ClassifierExperiment, cache: Cache) -> Classifier:
+    model = fetch(experiment, cache=cache, report=silently).model
     assert isinstance(model, Classifier)
     return model
+
+
+def _bench(measure: Measure, profile: str, cache: Cache) -> dict[str, Any]:
+    """The classifier, or the judges, if the measure asks for them."""
+    known: dict[str, Callable[..., Any]] = {"classifier": classifier, "judges": judges}
+    return {name: known[name](profile, cache=cache) for name in known.keys() & set(_needs(measure))}
 
 
 def _remembered(key: str, compute: Callable[[], dict[str, Any]], cache: Cache) -> dict[str, Any]:
@@ -81,8 +100,14 @@ def _remembered(key: str, compute: Callable[[], dict[str, Any]], cache: Cache) -
     return value
 
 
-def _judge(measure: Measure, profile: str) -> dict[str, str]:
-    return {"classifier": key(classifier_experiment(profile))} if "classifier" in _needs(measure) else {}
+def _judge(measure: Measure, profile: str) -> dict[str, Any]:
+    needs = _needs(measure)
+    found: dict[str, Any] = {}
+    if "classifier" in needs:
+        found["classifier"] = key(classifier_experiment(profile))
+    if "judges" in needs:
+        found["judges"] = {kind: [key(one) for one in several] for kind, several in judge_experiments(profile).items()}
+    return found
 
 
 def _needs(measure: Measure) -> list[str]:

@@ -1,0 +1,163 @@
+r"""One fair table: every contender as it is read, under every judge, from measurements that are made once.
+
+All models get what is common practice for some: a prior fitted to their codes, samples without the observation's noise,
+an encoder that was refitted to the p(x) that is judged. Those with a weight on the KL have a second row, as the twin
+that Proposition 1 says they are. Nothing is left out because it scores badly.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from vaelib.study.classifier import JUDGES
+from vaelib.study.experiment import VaeExperiment
+from vaelib.study.measures import (
+    judged,
+    judged_data,
+    measured,
+    read_bits,
+    summary,
+    twin_judged,
+    twin_read_bits,
+    variance,
+)
+from vaelib.study.measures.measured import measured_data
+from vaelib.study.models import Family, Role, contenders, find_vae
+from vaelib.training import NonFiniteLossError
+
+Cache = Path | str | None
+#: What a model's samples can be: from its own prior or one that was fitted, drawn from p(x|z) or its mean.
+SAMPLES = ("own_ancestral", "own_deterministic", "fitted_ancestral", "fitted_deterministic")
+#: How its bits can be counted, see `vaelib.study.measures.readings`.
+READINGS = ("dense", "shown", "fitted")
+
+
+class Row(NamedTuple):
+    """A model under one seed, read as it states itself or as its twin."""
+
+    run: VaeExperiment
+    twin: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the model, with the reading where it is another."""
+        return f"{self.run.name}, as its twin" if self.twin else self.run.name
+
+
+def rows(profile: str, seeds: Sequence[int]) -> list[Row]:
+    """All contenders under these seeds, those of a picture under the first; a twin beside each weight but 0 and 1."""
+    found = [m.at(seed=s) for m in contenders(profile, seed=seeds[0]) for s in _seeds(m, seeds)]
+    return [Row(find_vae(m.name, profile, seed=m.seed), twin) for m in found for twin in _readings(m)]
+
+
+def table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> pd.DataFrame:
+    """A row for each of `rows`: labels, `mse`, shares `explained` and `noise`, and all of `judged` and `read_bits`.
+
+    What is judged stands as the mean over the seeds of the judges, and its standard deviation under the name with
+    `_sd`. A model that cannot be trained under a seed has no row there; one that is no density, or whose encoder
+    cannot be refitted, no bits.
+    """
+    return pd.DataFrame([found for row in rows(profile, seeds) if (found := _row(row, cache))])
+
+
+def pieces(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> list[Callable[[], object]]:
+    """The measurements behind the table, one by one, for whoever makes them side by side."""
+    return [partial(_row, row, cache) for row in rows(profile, seeds)]
+
+
+def references(profile: str, *, cache: Cache = None) -> pd.DataFrame:
+    """What real images score under the judges, as they are and spoiled: a row each, `model`, and columns as above."""
+    found = measured_data(judged_data, profile, cache=cache)
+    return pd.DataFrame([{"model": name} | _over_judges(numbers) for name, numbers in found.items()])
+
+
+def least(found: pd.DataFrame, columns: Iterable[str], *families: Family) -> tuple[str, str, float]:
+    """The lowest mean over seeds among these columns and families: the model, the column, the number."""
+    among = found[found["family"].isin([str(family) for family in families])]
+    means = among.groupby("model")[list(columns)].mean().stack()
+    model, column = means.idxmin()
+    return str(model), str(column), float(means.min())
+
+
+def distances(judge: str, samples: Iterable[str] = SAMPLES) -> list[str]:
+    """The columns of squared Frechet distances under one kind of judge."""
+    return [f"{kind}_frechet_{judge}" for kind in samples]
+
+
+def as_markdown(found: pd.DataFrame) -> str:
+    """A line per model: means over seeds; after ± the standard deviation over the seeds of the judges."""
+    lines = [_cells(str(name), group.mean(numeric_only=True)) for name, group in found.groupby("model", sort=False)]
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+
+def references_as_markdown(found: pd.DataFrame) -> str:
+    """A line per kind of real images, as in `as_markdown`."""
+    kinds = [f"{ground}_{judge}" for judge in JUDGES for ground in ("frechet", "precision", "recall")]
+    lines = [{"images": row["model"]} | {kind: _judged(row, kind) for kind in kinds} for _, row in found.iterrows()]
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+
+def _seeds(model: VaeExperiment, seeds: Sequence[int]) -> Sequence[int]:
+    return seeds[:1] if model.role == Role.PICTURED else seeds
+
+
+def _readings(model: VaeExperiment) -> Iterator[bool]:
+    yield False
+    if model.beta not in (0, 1):
+        yield True
+
+
+def _row(row: Row, cache: Cache) -> dict[str, Any]:
+    """Empty if the model cannot be trained."""
+    numbers = partial(_numbers, run=row.run, cache=cache)
+    if not (common := numbers(summary)):
+        return {}
+    budget = numbers(variance)
+    scores = _over_judges(numbers(twin_judged if row.twin else judged))
+    bits = {} if row.run.no_density else numbers(twin_read_bits if row.twin else read_bits)
+    labels = {"model": row.name, "seed": row.run.seed, "family": str(row.run.family), "no_density": row.run.no_density}
+    shares = {part: budget[part] / budget["data"] for part in ("explained", "noise")}
+    if row.twin:
+        shares["noise"] *= row.run.beta
+    own = {name.removeprefix("twin_"): value for name, value in (scores | bits).items()}
+    return labels | {"mse": common["mse"]} | shares | own
+
+
+def _numbers(measure: Callable[..., dict[str, Any]], *, run: VaeExperiment, cache: Cache) -> dict[str, Any]:
+    try:
+        return measured(measure, run, cache=cache)
+    except NonFiniteLossError:
+        return {}
+
+
+def _over_judges(numbers: dict[str, list[float]]) -> dict[str, float]:
+    means = {name: float(np.mean(values)) for name, values in numbers.items()}
+    return means | {f"{name}_sd": float(np.std(values, ddof=1)) for name, values in numbers.items()}
+
+
+def _cells(name: str, mean: pd.Series) -> dict[str, str]:
+    cells = {"model": f"`{name}`", "test MSE": f"{mean['mse']:.4f}", "explained": f"{mean['explained']:.2f}"}
+    for reading in READINGS:
+        for head, field, form in (
+            ("", "escape", "{:.3f}"),
+            (", median", "median", "{:.3f}"),
+            (", draws", "draws", "{:.1f}"),
+        ):
+            value = mean.get(f"{reading}_{field}", np.nan)
+            cells[f"bits, {reading}{head}"] = "" if np.isnan(value) else form.format(value)
+            if field == "escape" and not np.isnan(value):
+                cells[f"bits, {reading}"] += f" ± {mean[f'{reading}_error']:.3f}"
+    for judge in JUDGES:
+        for kind in (*SAMPLES, "noisy"):
+            cells[f"{kind.replace('_', ', ')}, {judge}"] = _judged(mean, f"{kind}_frechet_{judge}")
+    return cells
+
+
+def _judged(row: pd.Series, column: str) -> str:
+    value = row.get(column, np.nan)
+    form = "{:.2f}" if column.startswith(("precision", "recall")) else "{:.1f}"
+    return "" if np.isnan(value) else f"{form.format(value)} ± {form.format(row[f'{column}_sd'])}"
