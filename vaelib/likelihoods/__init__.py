@@ -5,6 +5,7 @@ A head is made from `features`, their number, and `shape`, that of an image; wha
 
 from vaelib.likelihoods.autoregressive import NeighbourhoodHead, NeighbourhoodPixels
 from vaelib.likelihoods.bernoulli import BernoulliPixels, ContinuousBernoulliPixels
+from vaelib.likelihoods.copies import NoisyCopyHead, NoisyCopyPixels
 from vaelib.likelihoods.correlated import LowRankGaussian, StructuredGaussian, StructuredNormal
 from vaelib.likelihoods.discretised import DiscretisedLogistic, DiscretisedNormal, DiscretisedPixels, quantise
 from vaelib.likelihoods.gaussian import (
