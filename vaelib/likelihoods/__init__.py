@@ -8,6 +8,14 @@ from vaelib.likelihoods.bernoulli import BernoulliPixels, ContinuousBernoulliPix
 from vaelib.likelihoods.copies import NoisyCopyHead, NoisyCopyPixels
 from vaelib.likelihoods.correlated import LowRankGaussian, StructuredGaussian, StructuredNormal
 from vaelib.likelihoods.discretised import DiscretisedLogistic, DiscretisedNormal, DiscretisedPixels, quantise
+from vaelib.likelihoods.fitted import (
+    FactorGaussian,
+    Means,
+    PredictedGaussian,
+    SteppedGaussian,
+    SteppedHistogram,
+    SteppedLevels,
+)
 from vaelib.likelihoods.gaussian import (
     CalibratedGaussian,
     FixedGaussian,
