@@ -3,7 +3,7 @@ r"""Decoder heads: each turns the decoder's features into a distribution p(x|z) 
 A head is made from `features`, their number, and `shape`, that of an image; what else it takes comes by keyword.
 """
 
-from vaelib.likelihoods.autoregressive import NeighbourhoodHead, NeighbourhoodPixels
+from vaelib.likelihoods.autoregressive import CodelessHead, NeighbourhoodHead, NeighbourhoodPixels
 from vaelib.likelihoods.bernoulli import BernoulliPixels, ContinuousBernoulliPixels
 from vaelib.likelihoods.copies import NoisyCopyHead, NoisyCopyPixels
 from vaelib.likelihoods.correlated import LowRankGaussian, StructuredGaussian, StructuredNormal
