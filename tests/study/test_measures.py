@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from vaelib import data
-from vaelib.likelihoods import BernoulliPixels, FixedGaussian, PixelwiseGaussian
+from vaelib.likelihoods import BernoulliPixels, FixedGaussian, PixelwiseGaussian, quantise
 from vaelib.objectives import beta_elbo_nats, limit_objective
-from vaelib.sampling import reconstructions
+from vaelib.sampling import reconstructions, sampled_codes
 from vaelib.study import measures, trained
 from vaelib.study.classifier import classifier_experiment
 from vaelib.study.experiment import LinearVaeExperiment, VaeExperiment
@@ -30,10 +30,13 @@ from vaelib.study.measures import (
     few_label_baselines,
     few_labels,
     fitted_prior,
+    fitted_rungs,
     latent,
     linear_optimum,
     measured,
     measurement_key,
+    rung,
+    rungs,
     summary,
     support,
     twin_judged,
@@ -133,7 +136,9 @@ def test_a_measurement_belongs_to_its_measure_its_models_and_its_classifier(monk
     assert [a == b for a, b in zip(after, before, strict=True)] == [False, True, False]
 
 
-@pytest.mark.parametrize("measure", [fitted_prior, bound, dial_gradient, linear_optimum], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "measure", [fitted_prior, fitted_rungs, bound, dial_gradient, linear_optimum], ids=lambda m: m.__name__
+)
 def test_a_measure_leaves_the_model_as_it_is(measure):
     """Another prior, and weights in double precision, are those of a copy."""
     model = {fitted_prior: TINY, linear_optimum: LINEAR}.get(measure, WEIGHTED)
@@ -158,7 +163,7 @@ def test_a_measure_asks_for_what_there_is_and_no_two_have_a_field_in_common():
     }
     functions = filter(inspect.isfunction, vars(measures).values())
     found = [measure for measure in functions if "vae" in inspect.signature(measure).parameters]
-    assert len(found) == 18
+    assert len(found) == 20
     fields: Counter[str] = Counter()
     for measure in found:
         needs = inspect.signature(measure).parameters
@@ -285,3 +290,29 @@ def test_without_labels_there_are_none_to_learn_from():
     images = data.Images(torch.rand(20, 1), None, (1, 1))
     with pytest.raises(ValueError, match="these images have no labels to learn from"):
         few_label_accuracies(images.images, images.images, images, images)
+
+
+# The ladder
+
+
+def test_each_rung_is_fitted_to_the_kept_split_and_measured_like_a_trained_model():
+    found = measured(fitted_rungs, TINY)["fitted_rungs"]
+    fields = measured(rung, TINY)["rung"].keys()
+    *likelihoods, means = found.values()
+    assert all(numbers.keys() == fields | {"seconds"} for numbers in likelihoods)
+    assert means.keys() == {"frechet_ancestral"}
+    of_gaussians = [found[name]["explained"] for name in ("one sigma", "sigma of the mean", "autoregression 7 x 7")]
+    assert of_gaussians == pytest.approx(3 * [measured(rung, TINY)["rung"]["explained"]], abs=0.1)
+
+
+def test_the_first_rung_is_the_calibrated_model_and_a_rung_of_levels_is_one_over_levels():
+    vae, _ = vae_and_images(TINY)
+    split = data.load("quick")
+    fits = rungs._fits(vae, TINY, split.train)
+    first = fits["one sigma"]()
+    with torch.no_grad():
+        z = sampled_codes(vae, TINY.pixels(split.train.images))
+        error = (split.train.images - vae.likelihood(z).mean).square().mean()
+        samples = fits["histogram of levels"]()(vae.decoder(z)).sample()
+    assert first.scale.square().item() == pytest.approx(error.item(), rel=0.02)
+    assert torch.equal(samples, quantise(samples))

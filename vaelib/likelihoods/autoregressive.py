@@ -170,3 +170,25 @@ class NeighbourhoodHead(nn.Module):
     def forward(self, h: Tensor) -> NeighbourhoodPixels:
         """Features `[..., hidden]` to a distribution over x `[..., m]`."""
         return NeighbourhoodPixels(torch.sigmoid(self.mu(h)), self.network, shape=self.shape)
+
+
+class CodelessHead(nn.Module):
+    """`NeighbourhoodPixels` whose guide is one learned image, the same for every code: what the pixels say alone.
+
+    Raises ValueError for images in colour and a radius below 1.
+
+    >>> px_z = CodelessHead(features=4, shape=(3, 3), radius=1)(torch.randn(5, 4))
+    >>> torch.equal(px_z.guide[0], px_z.guide[4])
+    True
+    """
+
+    def __init__(self, *, features: int, shape: Shape, radius: int) -> None:
+        super().__init__()
+        self.shape = grey(shape)
+        self.guide = nn.Parameter(torch.zeros(prod(shape)))
+        self.network = LocalNetwork(radius=radius)
+
+    def forward(self, h: Tensor) -> NeighbourhoodPixels:
+        """Features `[..., hidden]`, of which only the shape counts, to a distribution over x `[..., m]`."""
+        guide = torch.sigmoid(self.guide).expand(*h.shape[:-1], -1)
+        return NeighbourhoodPixels(guide, self.network, shape=self.shape)

@@ -9,8 +9,8 @@ from vaelib import likelihoods as heads
 from vaelib.data import DEQUANTISATION_STD, PROFILES
 from vaelib.errors import MendableError
 from vaelib.likelihoods.discretised import HALF_LEVEL
-from vaelib.objectives import autoencoder_objective, beta_elbo_nats, elbo_nats, limit_objective
-from vaelib.priors import LearnedFlow, LearnedMixture
+from vaelib.objectives import autoencoder_objective, beta_elbo_nats, copy_elbo_nats, elbo_nats, limit_objective
+from vaelib.priors import LearnedFlow, LearnedMixture, StandardNormal
 from vaelib.study import lookups
 from vaelib.study.classifier import classifier_experiment
 from vaelib.study.experiment import Experiment, LinearVaeExperiment, VaeExperiment
@@ -83,6 +83,8 @@ ONE_DIGIT = 4
 #: Section 5.5: the tolerance of GECO, a standard deviation of a pixel; radii of the window of the structured Gaussian,
 #: and of the neighbourhood; rank of the low-rank Gaussian; further encoder steps.
 TOLERANCE, RADII, RADIUS, RANK, ENCODER_STEPS = 0.1, (1, 2, 3), 2, 8, 4
+#: Standard deviations of the noisy copy between code and pixels.
+COPY_NOISES = (0.2, 0.3, 0.5, 0.8)
 #: Smallest scale of the discretised Gaussian, half a bin: with less its training ends in numbers that are none.
 DISCRETISED_FLOOR = HALF_LEVEL
 #: The latent dimension of the models that the tables compare.
@@ -206,11 +208,22 @@ def _proposals(fast: Settings, patient: Settings, linear: Settings) -> Iterator[
     yield neighbourhood("neighbourhood-d20", "levels, correlated pixels, a flow as prior")
     kept = {"start": flow, "kept": ("encoder", "decoder", "head.mu"), "epochs": patient["epochs"] // 2}
     yield neighbourhood("neighbourhood-kept-d20", "the same, with the code of the calibrated model", **kept)
+    alone = {"head": partial(heads.CodelessHead, radius=RADIUS), "prior": StandardNormal} | tabled
+    yield neighbourhood("neighbourhood-alone-d20", "the same, with a code that says nothing", **alone)
+    copies = _Kind(neighbourhood.settings, tabled, objective=copy_elbo_nats)
+    for noise in COPY_NOISES:
+        copied = partial(heads.NoisyCopyHead, radius=RADIUS, noise=noise)
+        yield copies(copy_name(noise), "a noisy copy of the image between code and pixels", head=copied)
 
 
 def structured_name(radius: int) -> str:
     """The name of the model whose pixels depend on a window of this radius; without one it is the simple VAE."""
     return f"structured-{2 * radius + 1}x{2 * radius + 1}-d20" if radius else "simple-d20"
+
+
+def copy_name(noise: float) -> str:
+    """The name of the model whose copy has noise of this standard deviation."""
+    return f"copy-{noise:g}-d20"
 
 
 def beta_name(beta: float, *, latent_dim: int) -> str:
