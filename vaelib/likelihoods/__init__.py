@@ -10,6 +10,7 @@ from vaelib.likelihoods.discretised import DiscretisedLogistic, DiscretisedNorma
 from vaelib.likelihoods.gaussian import (
     CalibratedGaussian,
     FixedGaussian,
+    PerPixelGaussian,
     PixelwiseGaussian,
     SharedGaussian,
     ToleranceGaussian,
