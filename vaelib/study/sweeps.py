@@ -10,7 +10,8 @@ from functools import partial
 from vaelib import likelihoods as heads
 from vaelib.objectives import beta_elbo_nats
 from vaelib.study.aside import AsideExperiment
-from vaelib.study.experiment import VaeExperiment
+from vaelib.study.experiment import LinearVaeExperiment, VaeExperiment
+from vaelib.study.polished import PolishedExperiment
 
 #: One sigma, fixed, d = 20, dequantised pixels: the profile of the bound over it.
 SIGMAS = (0.02, 0.03, 0.05, 0.07, 0.085, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 1.0)
@@ -33,6 +34,9 @@ TIMED = (
     "calibrated-flow-d20",
     "neighbourhood-kept-d20",
 )
+
+#: Linear VAEs that are trained out, and the iterations that they may take, each some 20 ms on one core.
+POLISHED, ITERATIONS = ("linear-d2", "linear-d20"), 1_000
 
 
 def sweeps(known: Mapping[str, VaeExperiment], *, role: str) -> Iterator[VaeExperiment]:
@@ -57,6 +61,8 @@ def sweeps(known: Mapping[str, VaeExperiment], *, role: str) -> Iterator[VaeExpe
     for length in LENGTHS:
         for name in TIMED:
             yield _timed(known[name], length, role)
+    for name in POLISHED:
+        yield _polished(known[name], role)
 
 
 def sigma_point(sigma: float) -> str:
@@ -77,6 +83,18 @@ def weight_point(name: str, beta: float) -> str:
 def length_point(name: str, length: float) -> str:
     """The name of the model that is trained so many schedules, on nine images of ten."""
     return f"length-{length:g}-{name}"
+
+
+def polished_name(name: str) -> str:
+    """The name of the linear VAE that goes on from this one."""
+    return f"polished-{name}"
+
+
+def _polished(model: VaeExperiment, role: str) -> VaeExperiment:
+    assert isinstance(model, LinearVaeExperiment)
+    settings = {field.name: getattr(model, field.name) for field in fields(model)}
+    own = {"name": polished_name(model.name), "purpose": "the linear VAE, trained out", "role": role, "start": model}
+    return PolishedExperiment(**settings | own | {"epochs": ITERATIONS})
 
 
 def _timed(model: VaeExperiment, length: float, role: str) -> VaeExperiment:
