@@ -19,7 +19,7 @@ from vaelib.pca import Spectrum, optimal_decoder, ppca, spectrum
 from vaelib.seeding import seeded
 from vaelib.study import sweeps
 from vaelib.study.comparison import frame
-from vaelib.study.measures import baselines, bounds_by_split, linear_optimum, linear_scale, summary, variance
+from vaelib.study.measures import baselines, bounds_by_split, budget, linear_optimum, linear_scale, summary, variance
 from vaelib.study.trained import images
 
 Cache = Path | str | None
@@ -77,6 +77,12 @@ def stopped(found: pd.DataFrame, *, bound: str = "aside_bound") -> pd.DataFrame:
     """
     rows = [_first_top(group.sort_values("length"), bound) for _, group in found.groupby(["of", "seed"], sort=False)]
     return pd.DataFrame(rows).reset_index(drop=True)
+
+
+def budgets(names: Iterable[str], profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
+    """What the code explains beside one minus the squared error, for models of the book: a row for each and seed."""
+    found = frame(names, profile, seeds, budget, cache=cache)
+    return found.drop(columns=["family", "no_density"])
 
 
 def linear(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:

@@ -8,5 +8,5 @@ from vaelib.study.measures.baselines import Baselines, baselines, few_label_base
 from vaelib.study.measures.bounds import bits, bound, dial_arrival, dial_gradient, evidence, linear_optimum, support
 from vaelib.study.measures.codes import encoder_path, few_labels, latent, variance
 from vaelib.study.measures.measured import measured, measurement_key
-from vaelib.study.measures.profiles import bounds_by_split, linear_scale
+from vaelib.study.measures.profiles import bounds_by_split, budget, linear_scale
 from vaelib.study.measures.samples import alpha_frechet, fitted_prior, summary
