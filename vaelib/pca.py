@@ -52,10 +52,11 @@ def eigenvalues(images: Tensor) -> Tensor:
 
 
 def stand_ins(data: Spectrum) -> Tensor:
-    r"""Images `[2 r, m]` with the mean and the covariance of the data, r its rank: :math:`\bar x \pm \sqrt{r \lambda_i} u_i`.
+    r"""Images `[2 r, m]` with the mean and the covariance of the data, whose rank is r.
 
-    Whatever is quadratic in x has the same mean over them as over the data, however many these are. Eigenvalues that
-    are 0 but for rounding are left out.
+    They are :math:`\bar x \pm \sqrt{r \lambda_i}\, u_i`, with eigenvalues and directions of the covariance. Whatever is
+    quadratic in x has the same mean over them as over the data, however many these are. Eigenvalues that are 0 but for
+    rounding are left out.
 
     >>> x = torch.randn(50, 3)
     >>> few = stand_ins(spectrum(x))

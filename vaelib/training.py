@@ -103,7 +103,7 @@ def fit(
 
 
 def polish(model: nn.Module, loss: Callable[[Tensor], Tensor], data: Tensor, *, iterations: int) -> list[float]:
-    r"""Minimise the mean of `loss(data)`, `[B]`, over all of the data at once, by L-BFGS with a line search; its course.
+    r"""Minimise the mean of `loss(data)`, `[B]`, over all data at once, by L-BFGS with a line search; its course.
 
     For a loss without draws, near its minimum: it knows the curvature, so that directions in which the loss hardly
     changes are walked as far as steep ones (Nocedal and Wright 2006, chapter 7). Stops after so many iterations, or

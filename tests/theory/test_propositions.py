@@ -120,7 +120,7 @@ def test_at_the_optimum_of_the_linear_vae_the_code_explains_one_minus_the_square
 
 @over("other", [0.2, 0.5, 1.5])
 def test_no_bound_with_a_kept_part_exceeds_that_of_all_trained_together(images, other):
-    """The encoder of another sigma is kept and decoder and sigma are refitted in closed form, or the other way round."""
+    """The encoder of another sigma is kept, decoder and sigma are refitted in closed form; then the encoder is too."""
     data = spectrum(images)
     model = ppca(data, latent_dim=3)
     joint = evidence_nats(images, *model).mean().item()
@@ -162,7 +162,9 @@ def test_the_profile_is_the_evidence_of_the_best_decoder(images, latent_dim, sig
 def test_the_profile_over_sigma_has_its_top_at_ppca_and_bends_by_twice_the_pixels_left_over(images, latent_dim):
     data, step = spectrum(images), 1e-3
     top = ppca(data, latent_dim=latent_dim).sigma
-    less, at, more = (profile_evidence_nats(data, latent_dim=latent_dim, sigma=top * math.exp(s * step)) for s in (-1, 0, 1))
+    less, at, more = (
+        profile_evidence_nats(data, latent_dim=latent_dim, sigma=top * math.exp(s * step)) for s in (-1, 0, 1)
+    )
     assert less < at > more
     assert (less - 2 * at + more) / step**2 == pytest.approx(-2 * (6 - latent_dim), rel=1e-4)
 

@@ -1,8 +1,8 @@
 r"""The linear VAE trained out: its ELBO without draws, on all images at once, by L-BFGS from where Adam ended.
 
-The bound hardly knows the scale of W. With the codes divided by what the columns are multiplied by, reconstructions
-stay as they are; only the KL changes, by :math:`\tfrac12 (a^{-2} - 1 + \ln a^2)` nats a code at the optimum, 0.003 where
-:math:`a^2 = 1.12`. Steps along the gradient take such a direction last, whether the gradient has noise or not.
+The bound hardly knows the scale of W. With its columns multiplied by a and the codes divided by it, reconstructions
+stay as they are; only the KL changes, by :math:`\tfrac12 (a^{-2} - 1 + \ln a^2)` nats a code at the optimum, which is
+0.003 where :math:`a^2 = 1.12`. Steps along the gradient take such a direction last, whether it has noise or not.
 """
 
 import time

@@ -6,11 +6,11 @@ has a sharp top, the data say what the value is.
 
 from collections.abc import Iterable, Sequence
 from functools import cache as memoise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from vaelib.data import dequantise
@@ -59,7 +59,7 @@ def over_weights(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> 
 
 
 def over_lengths(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
-    """Models by training length: bounds on images trained on, set aside and unseen; errors, also over PCA's; samples."""
+    """Models by training length: bounds on images trained on, set aside and unseen; errors, over PCA's too; samples."""
     names = {
         sweeps.length_point(name, length): {"of": name, "length": length}
         for name in sweeps.TIMED
@@ -113,7 +113,7 @@ def _sigma(found: pd.DataFrame, profile: str) -> pd.Series:
 
 def _first_top(rows: pd.DataFrame, bound: str) -> pd.Series:
     values: Sequence[float] = rows[bound].tolist()
-    top = next((i for i, (now, later) in enumerate(zip(values, values[1:], strict=False)) if later <= now), None)
+    top = next((i for i, (now, later) in enumerate(pairwise(values)) if later <= now), None)
     return pd.concat([rows.iloc[-1 if top is None else top], pd.Series({"still_rising": top is None})])
 
 
