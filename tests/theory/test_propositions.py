@@ -190,6 +190,15 @@ def test_with_dependent_pixels_one_p_of_x_has_every_split(share):
     assert split.explained == pytest.approx(share * W.square().sum().item())
 
 
+@over("share", [0.0, 0.4, 0.99])
+def test_a_spare_code_can_take_one_pixels_own_noise(share):
+    W, psi = torch.cat([torch.randn(6, 2), torch.zeros(6, 1)], dim=1), torch.rand(6) + 0.2
+    moved, left = W.clone(), psi.clone()
+    moved[3, 2], left[3] = (share * psi[3]).sqrt(), (1 - share) * psi[3]
+    torch.testing.assert_close(moved @ moved.T + left.diag(), W @ W.T + psi.diag())
+    assert moved.square().sum().item() - W.square().sum().item() == pytest.approx(share * psi[3].item())
+
+
 def test_a_split_that_leaves_no_noise_is_refused():
     for W, share in ((2 * torch.eye(2, 1), 1.0), (0.5 * torch.eye(2, 1), 1.5)):
         with pytest.raises(ValueError, match=r"exceeds the covariance|between 0 and 1"):
