@@ -79,6 +79,22 @@ def elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: f
     return log_px_z - kl_divergence(qz_x, diagonal_normal(torch.zeros_like(mu_z), torch.ones_like(mu_z)))
 
 
+def exact_elbo_nats(vae: VAE, x: Tensor) -> Tensor:
+    r""":func:`elbo_nats_exact` of a :func:`shared_linear_vae` with its own encoder, `[B]` in nats: no draw, no noise.
+
+    Its mean over images is a function of their mean and covariance alone (`vaelib.pca.stand_ins`).
+
+    >>> vae, x = shared_linear_vae(pixels=6, latent_dim=2), torch.rand(5, 6)
+    >>> decoder = vae.head.mu.weight, vae.head.mu.bias, vae.head.sigma.item()
+    >>> torch.allclose(exact_elbo_nats(vae, x), elbo_nats_exact(vae.posterior(x), x, *decoder))
+    True
+    """
+    qz_x, W, log_sigma = vae.posterior(x), vae.head.mu.weight, vae.head.log_sigma
+    squared_error = (x - vae.likelihood(qz_x.mean).mean).square().sum(-1) + qz_x.variance @ W.square().sum(0)  # [B]
+    log_px_z = -len(W) * (math.log(2 * math.pi) / 2 + log_sigma) - squared_error / (2 * (2 * log_sigma).exp())
+    return log_px_z - kl_divergence(qz_x, vae.prior)
+
+
 def beta_elbo_nats_exact(qz_x: Independent, x: Tensor, W: Tensor, b: Tensor, sigma: float, *, beta: float) -> Tensor:
     r"""Equation 5.4 without sampling, `[B]` in nats: :func:`elbo_nats_exact` plus :math:`(1 - \beta)\, KL`.
 

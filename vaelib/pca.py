@@ -51,6 +51,23 @@ def eigenvalues(images: Tensor) -> Tensor:
     return spectrum(images).eigenvalues
 
 
+def stand_ins(data: Spectrum) -> Tensor:
+    r"""Images `[2 r, m]` with the mean and the covariance of the data, whose rank is r.
+
+    They are :math:`\bar x \pm \sqrt{r \lambda_i}\, u_i`, with eigenvalues and directions of the covariance. Whatever is
+    quadratic in x has the same mean over them as over the data, however many these are. Eigenvalues that are 0 but for
+    rounding are left out.
+
+    >>> x = torch.randn(50, 3)
+    >>> few = stand_ins(spectrum(x))
+    >>> few.shape, torch.allclose(eigenvalues(few), eigenvalues(x))
+    (torch.Size([6, 3]), True)
+    """
+    varies = data.eigenvalues > data.eigenvalues[0] * 1e-12
+    steps = (data.directions * (varies.sum() * data.eigenvalues).sqrt())[:, varies].T  # [r, m]
+    return torch.cat([data.mean + steps, data.mean - steps])
+
+
 def active_directions(eigenvalues: Tensor, *, beta: float, sigma: float) -> int:
     r"""Number of directions with :math:`\lambda_i > \beta \sigma^2`: those that an optimal linear VAE encodes.
 

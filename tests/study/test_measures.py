@@ -33,6 +33,7 @@ from vaelib.study.measures import (
     fitted_rungs,
     latent,
     linear_optimum,
+    linear_scale,
     measured,
     measurement_key,
     rung,
@@ -66,6 +67,7 @@ def few(monkeypatch):
     for module, constants in {
         "bounds": {"BOUND_IMAGES": 10, "EVIDENCE_IMAGES": 5, "IWAE_SAMPLES": 50, "BITS_IMAGES": 20, "BITS_SAMPLES": 4},
         "readings": {"READ_IMAGES": 20, "READ_SAMPLES": 4},
+        "profiles": {"SPLIT_IMAGES": 50, "SPLIT_DRAWS": 2, "BUDGET_IMAGES": 50},
         "codes": {"LABEL_COUNTS": (20, 100), "LABEL_DRAWS": 2, "RESIDUAL_PAIRS": 2},
     }.items():
         for name, value in constants.items():
@@ -160,10 +162,11 @@ def test_a_measure_asks_for_what_there_is_and_no_two_have_a_field_in_common():
         linear_optimum: LINEAR,
         twin_judged: WEIGHTED,
         twin_read_bits: WEIGHTED,
+        linear_scale: LINEAR,
     }
     functions = filter(inspect.isfunction, vars(measures).values())
     found = [measure for measure in functions if "vae" in inspect.signature(measure).parameters]
-    assert len(found) == 20
+    assert len(found) == 23
     fields: Counter[str] = Counter()
     for measure in found:
         needs = inspect.signature(measure).parameters

@@ -134,8 +134,8 @@ def heads(*kinds):
 
 
 VAES = set(models.experiments("quick")) - {"classifier"}
-CALIBRATED = {"calibrated-d20", "calibrated-mixture-d20", "calibrated-flow-d20"}
-STARTED = {"neighbourhood-kept-d20"}  # from the calibrated flow
+CALIBRATED = heads("CalibratedGaussian")
+STARTED = {name for name in VAES if "neighbourhood-kept" in name}  # from the calibrated flow
 DEPENDANTS = {
     "a head": ("vaelib.likelihoods.gaussian", "torch.full_like(mu, self.sigma)", "torch.full_like(mu, self.sigma) + 0"),
     "the encoder": (

@@ -11,4 +11,4 @@ from vaelib.diagnostics.latent import (
     kl_per_dimension_nats,
 )
 from vaelib.diagnostics.samples import frechet_distance, label_change_rate, mse_per_pixel, precision_recall
-from vaelib.diagnostics.variance import covariance_share, residual_draws, variance_budget
+from vaelib.diagnostics.variance import covariance_share, error_split, residual_draws, variance_budget

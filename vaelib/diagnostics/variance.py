@@ -50,6 +50,50 @@ def variance_budget(vae: VAE, z: Tensor) -> Budget:
     return Budget(explained=explained.item(), noise=noise.item())
 
 
+class ErrorSplit(NamedTuple):
+    """What the variance of the images is made of, summed over pixels, for one mean image each.
+
+    >>> ErrorSplit(explained=3.0, squared_error=2.0, cross=1.0, bias=1.0).total  # the bias is in the squared error
+    5.0
+    """
+
+    explained: float
+    """:math:`\\sum_j \\mathrm{Var}\\, \\mu_j`."""
+    squared_error: float
+    """:math:`E \\|x - \\mu\\|^2`."""
+    cross: float
+    """:math:`2 \\sum_j \\mathrm{Cov}(\\mu_j, x_j - \\mu_j)`, 0 where mu is a conditional mean."""
+    bias: float
+    """:math:`\\|E (x - \\mu)\\|^2`, 0 there too."""
+
+    @property
+    def total(self) -> float:
+        """The variance of the images."""
+        return self.explained + self.squared_error + self.cross - self.bias
+
+
+def error_split(x: Tensor, mean: Tensor) -> ErrorSplit:
+    r"""The variance of images x `[N, m]` by their mean images `[N, m]`: an identity, whatever these are.
+
+    .. math:: \sum_j \mathrm{Var}\, x_j = \sum_j \mathrm{Var}\, \mu_j + E \|x - \mu\|^2
+        + 2 \sum_j \mathrm{Cov}(\mu_j, x_j - \mu_j) - \|E(x - \mu)\|^2
+
+    With :math:`\mu = E[x|z]` the last two vanish: what is explained is the variance less the squared error.
+
+    >>> x, mean = torch.randn(50, 3).double(), torch.randn(50, 3).double()
+    >>> torch.isclose(torch.tensor(error_split(x, mean).total).double(), x.var(dim=0, correction=0).sum())
+    tensor(True)
+    """
+    x, mean = x.double(), mean.double()
+    residual, centred = x - mean, mean - mean.mean(dim=0)
+    return ErrorSplit(
+        explained=centred.square().mean(dim=0).sum().item(),
+        squared_error=residual.square().mean(dim=0).sum().item(),
+        cross=2 * (centred * residual).mean(dim=0).sum().item(),
+        bias=residual.mean(dim=0).square().sum().item(),
+    )
+
+
 def covariance_share(x: Tensor) -> float:
     r"""Share of :math:`\mathrm{Var}(\sum_j x_j)` that is covariance of pixels, for images `[N, m]` (equation 5.7).
 

@@ -19,6 +19,7 @@ from vaelib.likelihoods.fitted import (
 from vaelib.likelihoods.gaussian import (
     CalibratedGaussian,
     FixedGaussian,
+    PerPixelGaussian,
     PixelwiseGaussian,
     SharedGaussian,
     ToleranceGaussian,

@@ -89,6 +89,30 @@ class SharedGaussian(nn.Module):
         return diagonal_normal(mu, self.sigma.expand_as(mu))
 
 
+class PerPixelGaussian(nn.Module):
+    r""":math:`N(\mu_x(z), \mathrm{diag}\,\sigma^2)`: a learned :math:`\sigma_j` for each pixel, the same for all z.
+
+    Between `SharedGaussian` and `PixelwiseGaussian`; with a linear mean it is factor analysis. As there,
+    :math:`\sigma_j = \mathrm{floor} + \mathrm{softplus}(\cdot)`, and floor must be positive.
+
+    >>> head = PerPixelGaussian(features=4, shape=(2, 3))
+    >>> sigma = head(torch.randn(5, 4)).stddev
+    >>> sigma.shape, bool((sigma == sigma[0]).all())
+    (torch.Size([5, 6]), True)
+    """
+
+    def __init__(self, *, features: int, shape: Shape, floor: float = DEQUANTISATION_STD) -> None:
+        super().__init__()
+        self.floor = positive_std("floor", floor)
+        self.mu = nn.Linear(features, math.prod(shape))
+        self.raw_sigma = nn.Parameter(torch.zeros(math.prod(shape)))
+
+    def forward(self, h: Tensor) -> Independent:
+        """Features `[..., hidden]` to a distribution over x `[..., m]`."""
+        mu = torch.sigmoid(self.mu(h))
+        return diagonal_normal(mu, (self.floor + softplus(self.raw_sigma)).expand_as(mu))
+
+
 class UncalibratedError(MendableError, RuntimeError):
     """A head that calibrates itself is trained by a loss that never shows it an image.
 

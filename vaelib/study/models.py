@@ -14,6 +14,7 @@ from vaelib.priors import LearnedFlow, LearnedMixture, StandardNormal
 from vaelib.study import lookups
 from vaelib.study.classifier import classifier_experiment
 from vaelib.study.experiment import Experiment, LinearVaeExperiment, VaeExperiment
+from vaelib.study.sweeps import sweeps
 from vaelib.study.trained import key
 
 #: Fields of an experiment.
@@ -34,6 +35,7 @@ class Role(StrEnum):
     CLAIMED = "a claim: the seeds of the claims"
     TABLED = "the tables: three seeds"
     PICTURED = "a picture: the seed of the build"
+    SWEPT = "a sweep: the seeds that are asked for; no build trains it"
 
 
 def _per_profile(*, quick: Settings, full: Settings) -> dict[str, Settings]:
@@ -112,7 +114,9 @@ def experiments(profile: str = "quick", *, seed: int = 0) -> dict[str, Experimen
     each = {"profile": profile, "seed": seed, "role": Role.CLAIMED, "latent_dim": TABLE_DIM}
     fast, patient, linear = (each | schedule[profile] for schedule in (FAST, PATIENT, LINEAR))
     models = (*_simple(patient), *_common(fast, patient), *_proposals(fast, patient, linear))
-    return {model.name: model for model in (classifier_experiment(profile), *models)}
+    known = {model.name: model for model in models}
+    swept = {model.name: model for model in sweeps(known, role=Role.SWEPT)}
+    return {"classifier": classifier_experiment(profile)} | known | swept
 
 
 class _Kind:
@@ -208,9 +212,9 @@ def _proposals(fast: Settings, patient: Settings, linear: Settings) -> Iterator[
     yield neighbourhood("neighbourhood-d20", "levels, correlated pixels, a flow as prior")
     kept = {"start": flow, "kept": ("encoder", "decoder", "head.mu"), "epochs": patient["epochs"] // 2}
     yield neighbourhood("neighbourhood-kept-d20", "the same, with the code of the calibrated model", **kept)
-    alone = {"head": partial(heads.CodelessHead, radius=RADIUS), "prior": StandardNormal} | tabled
+    alone = {"head": partial(heads.CodelessHead, radius=RADIUS), "prior": StandardNormal, "role": Role.SWEPT}
     yield neighbourhood("neighbourhood-alone-d20", "the same, with a code that says nothing", **alone)
-    copies = _Kind(neighbourhood.settings, tabled, objective=copy_elbo_nats)
+    copies = _Kind(neighbourhood.settings, {"role": Role.SWEPT}, objective=copy_elbo_nats)
     for noise in COPY_NOISES:
         copied = partial(heads.NoisyCopyHead, radius=RADIUS, noise=noise)
         yield copies(copy_name(noise), "a noisy copy of the image between code and pixels", head=copied)
@@ -269,15 +273,18 @@ def find_vae(name: str, profile: str = "quick", *, seed: int = 0) -> VaeExperime
 
 
 def contenders(profile: str, *, seed: int) -> list[VaeExperiment]:
-    """The models of the tables: all VAEs with d = 20 that were trained on all digits."""
+    """The models of the tables: all VAEs with d = 20 that were trained on all digits, but for those of sweeps."""
     vaes = (model for model in experiments(profile, seed=seed).values() if isinstance(model, VaeExperiment))
-    return [model for model in vaes if model.latent_dim == TABLE_DIM and model.digit is None]
+    known = (model for model in vaes if model.role != Role.SWEPT)
+    return [model for model in known if model.latent_dim == TABLE_DIM and model.digit is None]
 
 
 def seeds_of(model: Experiment, *, seed: int) -> tuple[int, ...]:
     """The seeds under which a build with this seed trains a model, by its role."""
     if not isinstance(model, VaeExperiment):
         return (model.seed,)
+    if model.role == Role.SWEPT:
+        return ()
     if model.role == Role.PICTURED:
         return (seed,)
     return claim_seeds(model.profile, seed) if model.role == Role.CLAIMED else table_seeds(seed)

@@ -17,6 +17,7 @@ from vaelib import data, mnist
 from vaelib.seeding import seeded
 from vaelib.study.cache import Entry, cache_folder
 from vaelib.study.experiment import LABELS, Experiment, train
+from vaelib.study.polished import PolishedExperiment
 from vaelib.study.reach import code_digest, digest
 from vaelib.vae import VAE
 
@@ -151,7 +152,11 @@ def _train(
     weights = fetch(start, cache=cache, device=device, report=report).model.state_dict() if start else None
     seen = images(experiment.profile, str(device))
     with torch.enable_grad():  # whoever measures may have switched gradients off
-        outcome = train(experiment, seen, weights=weights, on_epoch=on_epoch)
+        if isinstance(experiment, PolishedExperiment):
+            assert weights is not None
+            outcome = experiment.polished(seen, weights)
+        else:
+            outcome = train(experiment, seen, weights=weights, on_epoch=on_epoch)
     record = {
         "name": experiment.name,
         "config": config(experiment),

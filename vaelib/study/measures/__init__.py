@@ -10,6 +10,7 @@ from vaelib.study.measures.bounds import bits, bound, dial_arrival, dial_gradien
 from vaelib.study.measures.codes import encoder_path, few_labels, latent, variance
 from vaelib.study.measures.judged import judged, judged_data, twin_judged
 from vaelib.study.measures.measured import measured, measurement_key
+from vaelib.study.measures.profiles import bounds_by_split, budget, linear_scale
 from vaelib.study.measures.readings import read_bits, twin_read_bits
 from vaelib.study.measures.rungs import fitted_rungs, rung
 from vaelib.study.measures.samples import alpha_frechet, fitted_prior, summary

@@ -1,0 +1,144 @@
+r"""Is the split of the variance identified, and is training long enough? Sweeps as frames, beside what is exact.
+
+A profile is the highest bound for each value of what is asked about: a noise, a number of dimensions, a split. Where it
+has a sharp top, the data say what the value is.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cache as memoise
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from vaelib.data import dequantise
+from vaelib.linear import evidence_nats
+from vaelib.pca import Spectrum, optimal_decoder, ppca, spectrum
+from vaelib.seeding import seeded
+from vaelib.study import sweeps
+from vaelib.study.comparison import frame
+from vaelib.study.measures import baselines, bounds_by_split, budget, linear_optimum, linear_scale, summary, variance
+from vaelib.study.trained import images
+
+Cache = Path | str | None
+#: What the frames keep of the measures; shares of the variance of the data, bounds and KL in nats.
+KEPT = ("train_bound", "test_bound", "test_bound_median", "kl_nats", "mse", "train_mse", "active_units")
+SHARES = ("explained", "noise", "prior_explained", "prior_noise")
+#: Principal components whose squared error the squared errors of models are held against.
+PCA_DIMS = "10"
+
+
+def over_sigma(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
+    """The VAE with one fixed sigma, d = 20, beside pPCA with the same: a row for each sigma and seed."""
+    names = {sweeps.sigma_point(sigma): {"sigma": sigma} for sigma in sweeps.SIGMAS}
+    found = _swept(names, profile, seeds, cache)
+    return found.join(pd.DataFrame([_linear(profile, 20, sigma) for sigma in found["sigma"]]))
+
+
+def over_dims(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
+    """The calibrated VAE for each d beside pPCA at its maximum: a row for each d and seed."""
+    found = _swept({sweeps.dims_point(d): {"d": d} for d in sweeps.DIMS}, profile, seeds, cache)
+    found["sigma"] = _sigma(found, profile)
+    return found.join(pd.DataFrame([_linear(profile, d, None) for d in found["d"]]))
+
+
+def over_weights(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
+    """Models that learn their noise, by family and weight on the KL: the bound, without the weight, by the split.
+
+    Of all models of a family whose KL is no larger, the one trained with a weight has the highest reconstruction term:
+    the rows of a family are its profile over the split. A row for each model and seed.
+    """
+    names = {
+        sweeps.weight_point(name, beta): {"of": name, "beta": beta}
+        for name in sweeps.WEIGHED
+        for beta in sweeps.WEIGHTS
+    }
+    return _swept(names, profile, seeds, cache)
+
+
+def over_lengths(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
+    """Models by training length: bounds on images trained on, set aside and unseen; errors, over PCA's too; samples."""
+    names = {
+        sweeps.length_point(name, length): {"of": name, "length": length}
+        for name in sweeps.TIMED
+        for length in sweeps.LENGTHS
+    }
+    found = _swept(names, profile, seeds, cache, "aside_bound", "aside_bound_median", "frechet_ancestral")
+    return found.assign(mse_over_pca=found["mse"] / baselines(profile, cache=cache).mse_pca[PCA_DIMS])
+
+
+def stopped(found: pd.DataFrame, *, bound: str = "aside_bound") -> pd.DataFrame:
+    """For each model and seed of :func:`over_lengths` the row at which the bound on images set aside stopped rising.
+
+    It is the shortest length after which the next one does not raise the mean bound; `still_rising` is true where
+    every longer one did. The median can be asked for where single images rule the mean.
+    """
+    rows = [_first_top(group.sort_values("length"), bound) for _, group in found.groupby(["of", "seed"], sort=False)]
+    return pd.DataFrame(rows).reset_index(drop=True)
+
+
+def budgets(names: Iterable[str], profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
+    """What the code explains beside one minus the squared error, for models of the book: a row for each and seed."""
+    found = frame(names, profile, seeds, budget, cache=cache)
+    return found.drop(columns=["family", "no_density"])
+
+
+def linear(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
+    """Linear VAEs beside pPCA, as trained by Adam and as trained out: ratios, a gap in nats, an angle in degrees."""
+    names = [name for model in sweeps.POLISHED for name in (model, sweeps.polished_name(model))]
+    found = frame(names, profile, seeds, linear_optimum, linear_scale, cache=cache)
+    gap, ratio = found["ppca_evidence"] - found["linear_evidence"], found["linear_sigma"] / found["ppca_sigma"]
+    return found.assign(gap_nats=gap, sigma_ratio=ratio)[
+        ["model", "seed", "trace_ratio", "gap_nats", "sigma_ratio", "angle_degrees"]
+    ]
+
+
+def _swept(
+    names: dict[str, dict[str, Any]], profile: str, seeds: Iterable[int], cache: Cache, *more: str
+) -> pd.DataFrame:
+    found = frame(names, profile, seeds, summary, variance, bounds_by_split, cache=cache)
+    shares = {part: found[part] / found["data"] for part in SHARES}
+    points = pd.DataFrame([names[name] for name in found["model"]])
+    kept = found.assign(**shares)[["model", "seed", *KEPT, *more, *SHARES]]
+    return pd.concat([points, kept], axis=1)
+
+
+def _sigma(found: pd.DataFrame, profile: str) -> pd.Series:
+    """The standard deviation of a pixel given the code, from the share of noise."""
+    pixels, total = _split(profile)[1].shape[1], images(profile).test.images.double().var(dim=0).sum().item()
+    return (found["noise"] * total / pixels) ** 0.5
+
+
+def _first_top(rows: pd.DataFrame, bound: str) -> pd.Series:
+    values: Sequence[float] = rows[bound].tolist()
+    top = next((i for i, (now, later) in enumerate(pairwise(values)) if later <= now), None)
+    return pd.concat([rows.iloc[-1 if top is None else top], pd.Series({"still_rising": top is None})])
+
+
+@memoise
+def _split(profile: str) -> tuple[Tensor, Tensor]:
+    """Training and test images as a model of dequantised pixels sees them, float64."""
+    split = images(profile)
+    with seeded(0):
+        return dequantise(split.train.images).double(), dequantise(split.test.images).double()
+
+
+@memoise
+def _spectrum(profile: str) -> Spectrum:
+    return spectrum(_split(profile)[0])
+
+
+@memoise
+def _linear(profile: str, latent_dim: int, sigma: float | None) -> dict[str, float]:
+    """The best linear model with this sigma, or with its own: mean ln p(x), nats, and the share that it explains."""
+    data, (train, test) = _spectrum(profile), _split(profile)
+    sigma = ppca(data, latent_dim=latent_dim).sigma if sigma is None else sigma
+    W, b = optimal_decoder(data, latent_dim=latent_dim, sigma=sigma)
+    return {
+        "ppca_train": evidence_nats(train, W, b, sigma).mean().item(),
+        "ppca_test": evidence_nats(test, W, b, sigma).mean().item(),
+        "ppca_explained": (W.square().sum() / data.eigenvalues.sum()).item(),
+        "ppca_sigma": sigma,
+    }
