@@ -12,6 +12,10 @@ from jupyter_client.manager import KernelManager
 from vaelib.build.processes import end_in_order
 
 FOLDERS = ExitStack()
+#: How wide and how coloured a terminal is, how the user likes pictures: no matter of a test's.
+TERMINAL, PICTURES = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "GITHUB_ACTIONS"), ("MATPLOTLIBRC", "MPLCONFIGDIR")
+for name in (*TERMINAL, *PICTURES, "MPLBACKEND"):
+    os.environ.pop(name, None)
 
 
 class OwnKernel(KernelManager):

@@ -141,7 +141,7 @@ def test_a_copy_of_a_book_is_made_anew_even_if_its_first_making_was_stopped(tmp_
         assert CliRunner().invoke(app, arguments).exit_code == 0
         (tmp_path / "copy" / ".5_2_visualization.ipynb").touch()  # what a killed run leaves
     assert not (tmp_path / "copy" / "index.ipynb").exists()
-    (tmp_path / "copy" / "_generated").mkdir()
+    assert (tmp_path / "copy" / "_generated").is_dir()
     (tmp_path / "copy" / "page-that-was-removed.md").touch()
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert not (tmp_path / "copy" / "page-that-was-removed.md").exists()
