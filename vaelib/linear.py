@@ -5,6 +5,7 @@ Use float64 where sigma is small against the columns of W.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,8 @@ def exact_elbo_nats(vae: VAE, x: Tensor) -> Tensor:
     >>> torch.allclose(exact_elbo_nats(vae, x), elbo_nats_exact(vae.posterior(x), x, *decoder))
     True
     """
-    qz_x, W, log_sigma = vae.posterior(x), vae.head.mu.weight, vae.head.log_sigma
+    head: Any = vae.head
+    qz_x, W, log_sigma = vae.posterior(x), head.mu.weight, head.log_sigma
     squared_error = (x - vae.likelihood(qz_x.mean).mean).square().sum(-1) + qz_x.variance @ W.square().sum(0)  # [B]
     log_px_z = -len(W) * (math.log(2 * math.pi) / 2 + log_sigma) - squared_error / (2 * (2 * log_sigma).exp())
     return log_px_z - kl_divergence(qz_x, vae.prior)

@@ -2,7 +2,7 @@ r"""The training loop: a generator that yields what happened; logs, plots and st
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -120,8 +120,9 @@ def polish(model: nn.Module, loss: Callable[[Tensor], Tensor], data: Tensor, *, 
         raise ValueError(f"iterations must be at least 1, got {iterations}")
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     course: list[float] = []
-    settings = {"history_size": 50, "tolerance_grad": 1e-9, "tolerance_change": 1e-13}
-    optimiser = torch.optim.LBFGS(learned, max_iter=iterations, line_search_fn="strong_wolfe", **settings)
+    small = {"tolerance_grad": 1e-9, "tolerance_change": 1e-13}
+    settings: dict[str, Any] = {"history_size": 50, "line_search_fn": "strong_wolfe", **small}
+    optimiser = torch.optim.LBFGS(learned, max_iter=iterations, **settings)
 
     def evaluate() -> Tensor:
         optimiser.zero_grad()

@@ -116,7 +116,7 @@ def experiments(profile: str = "quick", *, seed: int = 0) -> dict[str, Experimen
     models = (*_simple(patient), *_common(fast, patient), *_proposals(fast, patient, linear))
     known = {model.name: model for model in models}
     swept = {model.name: model for model in sweeps(known, role=Role.SWEPT)}
-    return {"classifier": classifier_experiment(profile)} | known | swept
+    return {"classifier": classifier_experiment(profile), **known, **swept}
 
 
 class _Kind:

@@ -6,11 +6,12 @@ They are in no table of all models; `vaelib.study.profiles` reads them.
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import partial
+from typing import Any
 
 from vaelib import likelihoods as heads
 from vaelib.objectives import beta_elbo_nats
 from vaelib.study.aside import AsideExperiment
-from vaelib.study.experiment import LinearVaeExperiment, VaeExperiment
+from vaelib.study.experiment import Experiment, LinearVaeExperiment, VaeExperiment
 from vaelib.study.polished import PolishedExperiment
 
 #: One sigma, fixed, d = 20, dequantised pixels: the profile of the bound over it.
@@ -49,7 +50,11 @@ def sweeps(known: Mapping[str, VaeExperiment], *, role: str) -> Iterator[VaeExpe
     for d in DIMS:
         if (name := dims_point(d)) not in known:
             yield replace(calibrated, name=name, purpose="calibrated sigma, another d", role=role, latent_dim=d)
-    own = {"name": PER_PIXEL, "purpose": "a learned sigma for each pixel", "head": heads.PerPixelGaussian}
+    own: dict[str, Any] = {
+        "name": PER_PIXEL,
+        "purpose": "a learned sigma for each pixel",
+        "head": heads.PerPixelGaussian,
+    }
     per_pixel = replace(known["simple-d20"], family=calibrated.family, role=role, **own)
     yield per_pixel
     for name in WEIGHED:
@@ -97,8 +102,9 @@ def _polished(model: VaeExperiment, role: str) -> VaeExperiment:
     return PolishedExperiment(**settings | own | {"epochs": ITERATIONS})
 
 
-def _timed(model: VaeExperiment, length: float, role: str) -> VaeExperiment:
+def _timed(model: Experiment, length: float, role: str) -> VaeExperiment:
     """The same, trained on nine images of ten and for another time, as is the model that it starts from."""
+    assert isinstance(model, VaeExperiment)
     settings = {field.name: getattr(model, field.name) for field in fields(model)}
     own = {
         "name": length_point(model.name, length),
