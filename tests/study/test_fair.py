@@ -44,6 +44,7 @@ def made(monkeypatch):
         return {f"{own}{reading}_{field}": 2.0 + shift for reading in READINGS for field in fields}
 
     monkeypatch.setattr(fair, "measured", measured)
+    monkeypatch.setattr(fair, "judged_by_all", measured)
     return calls, lost
 
 
@@ -135,7 +136,7 @@ def test_the_written_table_has_a_line_for_each_reading_with_every_column(made):
 def test_references_are_written_with_all_that_judges_say(monkeypatch):
     grounds = ("frechet", "precision", "recall")
     real = {f"{ground}_{judge}": [0.25, 0.75] for judge in JUDGES for ground in grounds}
-    monkeypatch.setattr(fair, "measured_data", lambda measure, profile, *, cache: {"real": real})
+    monkeypatch.setattr(fair, "data_judged_by_all", lambda measure, profile, *, cache: {"real": real})
     found = references("quick")
     assert found.loc[0, "frechet_clean"] == 0.5
     assert references_as_markdown(found).splitlines()[-1].count("±") == 6

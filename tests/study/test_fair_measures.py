@@ -20,8 +20,8 @@ from vaelib.study.classifier import JUDGE_SEEDS, JUDGES
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.measures import (
     judged,
+    judged_by_all,
     judged_data,
-    latent,
     measured,
     measurement_key,
     read_bits,
@@ -31,7 +31,7 @@ from vaelib.study.measures import (
 )
 from vaelib.study.measures import readings as readings_module
 from vaelib.study.measures.judged import verdict
-from vaelib.study.measures.measured import data_key, judges, measured_data
+from vaelib.study.measures.measured import data_judged_by_all, data_judgement_key, judgement_key, judges
 
 pytestmark = pytest.mark.usefixtures("noise")
 
@@ -56,14 +56,14 @@ def few(monkeypatch):
 
 
 def test_the_first_spoiled_judge_is_the_classifier_of_the_summary():
-    found, expected = measured(judged, TINY), measured(summary, TINY)
+    found, expected = judged_by_all(judged, TINY), measured(summary, TINY)
     for kind in ("ancestral", "deterministic"):
         for ground in ("frechet", "precision", "recall"):
             assert found[f"own_{kind}_{ground}_spoiled"][0] == pytest.approx(expected[f"{ground}_{kind}"])
 
 
 def test_every_number_is_one_for_each_seed_of_the_judges_and_seeds_differ():
-    found = measured(judged, TINY)
+    found = judged_by_all(judged, TINY)
     assert len(found) == 5 * 2 * 3 and {len(values) for values in found.values()} == {2}
     assert all(
         found[f"own_ancestral_frechet_{kind}"][0] != found[f"own_ancestral_frechet_{kind}"][1] for kind in JUDGES
@@ -81,21 +81,21 @@ def test_the_data_themselves_are_perfect_under_every_judge():
 
 def test_real_images_with_hardly_any_noise_of_the_model_score_as_real_ones():
     faint = replace(FIXED, head=partial(FixedGaussian, sigma=1e-5))
-    found = measured(judged, faint)
-    real = measured_data(judged_data, "quick")["real"]
+    found = judged_by_all(judged, faint)
+    real = data_judged_by_all(judged_data, "quick")["real"]
     assert found["noisy_frechet_spoiled"] == pytest.approx(real["frechet_spoiled"], rel=1e-2)
-    loud = measured(judged, replace(FIXED, head=partial(FixedGaussian, sigma=1.0)))
+    loud = judged_by_all(judged, replace(FIXED, head=partial(FixedGaussian, sigma=1.0)))
     assert loud["noisy_frechet_spoiled"] != pytest.approx(real["frechet_spoiled"], rel=0.1)
 
 
 def test_noise_of_the_model_is_that_of_independent_normal_pixels_only():
-    found = measured(judged, replace(TINY, head=BernoulliPixels, dequantised=False))
+    found = judged_by_all(judged, replace(TINY, head=BernoulliPixels, dequantised=False))
     assert not [name for name in found if name.startswith("noisy")] and "own_ancestral_frechet_clean" in found
 
 
 def test_a_measure_that_asks_for_judges_depends_on_all_of_them(monkeypatch):
     def keys():
-        return [measurement_key(judged, TINY), data_key(judged_data, "quick"), measurement_key(latent, TINY)]
+        return [judgement_key(judged, TINY), data_judgement_key(judged_data, "quick"), measurement_key(summary, TINY)]
 
     before = keys()
     monkeypatch.setattr("vaelib.study.classifier.JUDGE_SEEDS", (0, 2))
@@ -103,7 +103,7 @@ def test_a_measure_that_asks_for_judges_depends_on_all_of_them(monkeypatch):
 
 
 def test_the_samples_of_a_twin_have_the_same_means_and_other_noise():
-    stated, twin = measured(judged, WEIGHTED), measured(twin_judged, WEIGHTED)
+    stated, twin = judged_by_all(judged, WEIGHTED), judged_by_all(twin_judged, WEIGHTED)
     assert twin.keys() == {f"twin_{name}" for name in stated}
     for name in stated:
         same = twin[f"twin_{name}"] == pytest.approx(stated[name], rel=1e-6)

@@ -31,13 +31,13 @@ from vaelib.study.measures import (
     few_labels,
     fitted_prior,
     fitted_rungs,
+    judged_by_all,
     latent,
     linear_optimum,
     linear_scale,
     measured,
     measurement_key,
     rung,
-    rungs,
     summary,
     support,
     twin_judged,
@@ -172,7 +172,8 @@ def test_a_measure_asks_for_what_there_is_and_no_two_have_a_field_in_common():
         needs = inspect.signature(measure).parameters
         assert set(needs) <= {"vae", "experiment", "train", "test", "classifier", "judges", "twin"}
         assert all(p.kind is p.KEYWORD_ONLY for name, p in needs.items() if name != "vae")
-        fields.update(measured(measure, model.get(measure, TINY), **({"twin": TWIN} if "twin" in needs else {})).keys())
+        ask = judged_by_all if "judges" in needs else measured
+        fields.update(ask(measure, model.get(measure, TINY), **({"twin": TWIN} if "twin" in needs else {})).keys())
     assert set(fields.values()) == {1}
 
 

@@ -17,6 +17,7 @@ from vaelib.study.classifier import JUDGES
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.measures import (
     judged,
+    judged_by_all,
     judged_data,
     measured,
     read_bits,
@@ -25,7 +26,7 @@ from vaelib.study.measures import (
     twin_read_bits,
     variance,
 )
-from vaelib.study.measures.measured import measured_data
+from vaelib.study.measures.measured import data_judged_by_all
 from vaelib.study.models import Family, Role, contenders, find_vae
 from vaelib.training import NonFiniteLossError
 
@@ -71,7 +72,7 @@ def pieces(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> list[C
 
 def references(profile: str, *, cache: Cache = None) -> pd.DataFrame:
     """What real images score under the judges, as they are and spoiled: a row each, `model`, and columns as above."""
-    found = measured_data(judged_data, profile, cache=cache)
+    found = data_judged_by_all(judged_data, profile, cache=cache)
     return pd.DataFrame([{"model": name} | _over_judges(numbers) for name, numbers in found.items()])
 
 
@@ -129,7 +130,7 @@ def _row(row: Row, cache: Cache) -> dict[str, Any]:
 
 def _numbers(measure: Callable[..., dict[str, Any]], *, run: VaeExperiment, cache: Cache) -> dict[str, Any]:
     try:
-        return measured(measure, run, cache=cache)
+        return (judged_by_all if measure in (judged, twin_judged) else measured)(measure, run, cache=cache)
     except NonFiniteLossError:
         return {}
 

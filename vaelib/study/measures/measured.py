@@ -7,7 +7,7 @@ from typing import Any
 
 from vaelib.data import Dataset
 from vaelib.study.cache import Entry, cache_folder, remembered
-from vaelib.study.classifier import Classifier, ClassifierExperiment, classifier_experiment, judge_experiments
+from vaelib.study.classifier import Classifier, classifier_experiment, judge_experiments
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.reach import code_digest, digest
 from vaelib.study.trained import fetch, images, images_digest, key, named, restored, silently
@@ -27,7 +27,8 @@ def measured(
     def compute() -> dict[str, Any]:
         known = _given(experiment, images(experiment.profile))
         known |= {name: fetch(other, cache=cache, report=silently).vae for name, other in others.items()}
-        known |= _bench(measure, experiment.profile, cache)
+        if "classifier" in _needs(measure):
+            known["classifier"] = classifier(experiment.profile, cache=cache)
         vae = fetch(experiment, cache=cache, report=silently).vae
         return {"name": experiment.name, "value": measure(vae, **{name: known[name] for name in _needs(measure)})}
 
@@ -56,10 +57,8 @@ def measured_data(measure: Measure, profile: str, *, cache: Cache = None) -> dic
 
     def compute() -> dict[str, Any]:
         split = images(profile)
-        return {
-            "name": profile,
-            "value": measure(train=split.train, test=split.test, **_bench(measure, profile, cache)),
-        }
+        judge = {"classifier": classifier(profile, cache=cache)} if "classifier" in _needs(measure) else {}
+        return {"name": profile, "value": measure(train=split.train, test=split.test, **judge)}
 
     return _remembered(data_key(measure, profile), compute, cache)
 
@@ -72,27 +71,59 @@ def data_key(measure: Measure, profile: str) -> str:
 
 def classifier(profile: str, *, cache: Cache = None) -> Classifier:
     """The fixed classifier of a profile, loaded or trained."""
-    return _judging(classifier_experiment(profile), cache)
-
-
-def judges(profile: str, *, cache: Cache = None) -> dict[str, list[Classifier]]:
-    """The judges of a profile by kind, each under several seeds, loaded or trained."""
-    return {
-        kind: [_judging(experiment, cache) for experiment in experiments]
-        for kind, experiments in judge_experiments(profile).items()
-    }
-
-
-def _judging(experiment: ClassifierExperiment, cache: Cache) -> Classifier:
-    model = fetch(experiment, cache=cache, report=silently).model
+    model = fetch(classifier_experiment(profile), cache=cache, report=silently).model
     assert isinstance(model, Classifier)
     return model
 
 
-def _bench(measure: Measure, profile: str, cache: Cache) -> dict[str, Any]:
-    """The classifier, or the judges, if the measure asks for them."""
-    known: dict[str, Callable[..., Any]] = {"classifier": classifier, "judges": judges}
-    return {name: known[name](profile, cache=cache) for name in known.keys() & set(_needs(measure))}
+def judges(profile: str, *, cache: Cache = None) -> dict[str, list[Classifier]]:
+    """All judges of a profile by kind, each under several seeds, loaded or trained."""
+    found: dict[str, list[Classifier]] = {}
+    for kind, several in judge_experiments(profile).items():
+        for experiment in several:
+            model = fetch(experiment, cache=cache, report=silently).model
+            assert isinstance(model, Classifier)
+            found.setdefault(kind, []).append(model)
+    return found
+
+
+def judged_by_all(measure: Measure, experiment: VaeExperiment, *, cache: Cache = None) -> dict[str, Any]:
+    """`measured` for a measure that asks for all `judges`."""
+
+    def compute() -> dict[str, Any]:
+        known = _given(experiment, images(experiment.profile)) | {"judges": judges(experiment.profile, cache=cache)}
+        vae = fetch(experiment, cache=cache, report=silently).vae
+        return {"name": experiment.name, "value": measure(vae, **{name: known[name] for name in _needs(measure)})}
+
+    return _remembered(judgement_key(measure, experiment), compute, cache)
+
+
+def judgement_key(measure: Measure, experiment: VaeExperiment) -> str:
+    """Hash of what a measurement by all judges depends on."""
+    depends = {
+        "measure": named(measure),
+        "code": code_digest(measure, _given, restored),
+        "model": key(experiment),
+        "others": {},
+    }
+    return digest(depends | _bench(experiment.profile))
+
+
+def data_judged_by_all(measure: Measure, profile: str, *, cache: Cache = None) -> dict[str, Any]:
+    """`measured_data` for a measure that asks for all `judges`."""
+
+    def compute() -> dict[str, Any]:
+        split = images(profile)
+        value = measure(train=split.train, test=split.test, judges=judges(profile, cache=cache))
+        return {"name": profile, "value": value}
+
+    return _remembered(data_judgement_key(measure, profile), compute, cache)
+
+
+def data_judgement_key(measure: Measure, profile: str) -> str:
+    """Hash of what a measurement of the images by all judges depends on."""
+    depends = {"measure": named(measure), "code": code_digest(measure), "data": images_digest(profile)}
+    return digest(depends | _bench(profile))
 
 
 def _remembered(key: str, compute: Callable[[], dict[str, Any]], cache: Cache) -> dict[str, Any]:
@@ -100,14 +131,12 @@ def _remembered(key: str, compute: Callable[[], dict[str, Any]], cache: Cache) -
     return value
 
 
-def _judge(measure: Measure, profile: str) -> dict[str, Any]:
-    needs = _needs(measure)
-    found: dict[str, Any] = {}
-    if "classifier" in needs:
-        found["classifier"] = key(classifier_experiment(profile))
-    if "judges" in needs:
-        found["judges"] = {kind: [key(one) for one in several] for kind, several in judge_experiments(profile).items()}
-    return found
+def _judge(measure: Measure, profile: str) -> dict[str, str]:
+    return {"classifier": key(classifier_experiment(profile))} if "classifier" in _needs(measure) else {}
+
+
+def _bench(profile: str) -> dict[str, dict[str, list[str]]]:
+    return {"judges": {kind: [key(one) for one in several] for kind, several in judge_experiments(profile).items()}}
 
 
 def _needs(measure: Measure) -> list[str]:
