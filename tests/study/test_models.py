@@ -154,7 +154,7 @@ def test_what_has_no_likelihood_says_why():
 @over("name", ALL)
 def test_the_weight_of_each_model_is_what_its_objective_puts_on_the_kl(name):
     """L = E ln p(x|z) - beta KL, with one draw of z; the squared errors have no KL to weigh."""
-    model, x = VAES[name], torch.rand(3, 36)
+    model, x = ALL[name], torch.rand(3, 36)
     vae = model.build((6, 6))
     elbo_nats(vae, x)  # a head that sets its own sigma has seen an image
     vae.eval()
