@@ -38,6 +38,7 @@ from vaelib.study.measures import (
     measured,
     measurement_key,
     rung,
+    rungs,
     summary,
     support,
     twin_judged,
