@@ -113,8 +113,8 @@ def experiments(profile: str = "quick", *, seed: int = 0) -> dict[str, Experimen
     fast, patient, linear = (each | schedule[profile] for schedule in (FAST, PATIENT, LINEAR))
     models = (*_simple(patient), *_common(fast, patient), *_proposals(fast, patient, linear))
     known = {model.name: model for model in models}
-    swept = {model.name: model for model in sweeps(known, role=Role.SWEPT)}
-    return {"classifier": classifier_experiment(profile)} | known | swept
+    swept = sweeps(known, role=Role.SWEPT)
+    return {model.name: model for model in (classifier_experiment(profile), *models, *swept)}
 
 
 class _Kind:
