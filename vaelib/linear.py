@@ -90,10 +90,10 @@ def exact_elbo_nats(vae: VAE, x: Tensor) -> Tensor:
     >>> torch.allclose(exact_elbo_nats(vae, x), elbo_nats_exact(vae.posterior(x), x, *decoder))
     True
     """
-    head: Any = vae.head
-    qz_x, W, log_sigma = vae.posterior(x), head.mu.weight, head.log_sigma
+    assert isinstance(vae.head, SharedLinearGaussian)
+    qz_x, W, sigma = vae.posterior(x), vae.head.mu.weight, vae.head.sigma
     squared_error = (x - vae.likelihood(qz_x.mean).mean).square().sum(-1) + qz_x.variance @ W.square().sum(0)  # [B]
-    log_px_z = -len(W) * (math.log(2 * math.pi) / 2 + log_sigma) - squared_error / (2 * (2 * log_sigma).exp())
+    log_px_z = -len(W) / 2 * (2 * math.pi * sigma.square()).log() - squared_error / (2 * sigma.square())
     return log_px_z - kl_divergence(qz_x, vae.prior)
 
 

@@ -120,9 +120,14 @@ def polish(model: nn.Module, loss: Callable[[Tensor], Tensor], data: Tensor, *, 
         raise ValueError(f"iterations must be at least 1, got {iterations}")
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     course: list[float] = []
-    small = {"tolerance_grad": 1e-9, "tolerance_change": 1e-13}
-    settings: dict[str, Any] = {"history_size": 50, "line_search_fn": "strong_wolfe", **small}
-    optimiser = torch.optim.LBFGS(learned, max_iter=iterations, **settings)
+    optimiser = torch.optim.LBFGS(
+        learned,
+        max_iter=iterations,
+        history_size=50,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-9,
+        tolerance_change=1e-13,
+    )
 
     def evaluate() -> Tensor:
         optimiser.zero_grad()

@@ -9,7 +9,7 @@ import torch
 from vaelib import data
 from vaelib.diagnostics.variance import error_split
 from vaelib.likelihoods import CalibratedGaussian, FixedGaussian, PerPixelGaussian, PixelwiseGaussian
-from vaelib.linear import evidence_nats
+from vaelib.linear import evidence_nats, exact_elbo_nats
 from vaelib.objectives import elbo_nats
 from vaelib.pca import optimal_decoder, ppca, spectrum
 from vaelib.sampling import sampled_codes
@@ -156,6 +156,7 @@ def test_trained_out_the_linear_vae_is_ppca():
         linear_optimum(vae, experiment=LINEAR, **given) | linear_scale(vae, train=images)
         for vae in (start, outcome.model)
     )
+    assert course[0] == pytest.approx(-exact_elbo_nats(start, images.images).mean().item(), rel=1e-4)
     assert course[-1] < course[0] and len(course) <= 2 * POLISHED.epochs
     assert abs(after["trace_ratio"] - 1) < 0.01 < abs(before["trace_ratio"] - 1)
     assert abs(after["ppca_evidence"] - after["linear_evidence"]) < 0.1

@@ -96,6 +96,17 @@ def test_the_variance_is_what_is_explained_and_the_squared_error_for_a_condition
     assert split.explained == pytest.approx(x.var(dim=0, correction=0).sum().item() - split.squared_error)
 
 
+def test_for_any_other_mean_the_cross_term_and_the_bias_are_what_is_off():
+    """mu = E[x|z] + delta(z): they are -2 Cov(mu, delta) and |E delta|^2."""
+    mean, noise, delta = torch.randn(50, 4), torch.randn(50, 4), 0.3 * torch.randn(50, 4) + 0.1
+    x, mu = torch.cat([mean + noise, mean - noise]), torch.cat([mean + delta, mean + delta])
+    split = error_split(x, mu)
+    moved = mean + delta - (mean + delta).mean(0)
+    assert split.cross == pytest.approx(-2 * (moved * delta).mean(0).sum().item())
+    assert split.bias == pytest.approx(delta.mean(0).square().sum().item())
+    assert split.total == pytest.approx(x.var(dim=0, correction=0).sum().item())
+
+
 @over("scale", [1.0, 1.2, 0.5])
 def test_at_the_optimum_of_the_linear_vae_the_code_explains_one_minus_the_squared_error(images, scale):
     """Exact moments over q(z|x): z has mean V(x - b) and variance D; off the optimum the cross term is what is off."""
@@ -251,3 +262,5 @@ def test_the_exact_elbo_of_a_linear_vae_has_the_same_mean_over_few_images_of_the
     torch.testing.assert_close(few.mean(0), images.mean(0))
     torch.testing.assert_close(torch.cov(few.T, correction=0), torch.cov(images.T, correction=0))
     torch.testing.assert_close(exact_elbo_nats(vae, few).mean(), exact_elbo_nats(vae, images).mean())
+    decoder = vae.head.mu.weight, vae.head.mu.bias, vae.head.sigma.item()
+    torch.testing.assert_close(exact_elbo_nats(vae, images), elbo_nats_exact(vae.posterior(images), images, *decoder))

@@ -50,19 +50,22 @@ def sweeps(known: Mapping[str, VaeExperiment], *, role: str) -> Iterator[VaeExpe
     for d in DIMS:
         if (name := dims_point(d)) not in known:
             yield replace(calibrated, name=name, purpose="calibrated sigma, another d", role=role, latent_dim=d)
-    own: dict[str, Any] = {
-        "name": PER_PIXEL,
-        "purpose": "a learned sigma for each pixel",
-        "head": heads.PerPixelGaussian,
-    }
-    per_pixel = replace(known["simple-d20"], family=calibrated.family, role=role, **own)
+    per_pixel = replace(
+        known["simple-d20"],
+        name=PER_PIXEL,
+        purpose="a learned sigma for each pixel",
+        family=calibrated.family,
+        role=role,
+        head=heads.PerPixelGaussian,
+    )
     yield per_pixel
     for name in WEIGHED:
         model = per_pixel if name == PER_PIXEL else known[name]
         for beta in WEIGHTS:
             if beta != 1:
-                own = {"name": weight_point(name, beta), "purpose": "a weight on the KL, sigma learned", "role": role}
-                yield replace(model, objective=partial(beta_elbo_nats, beta=beta), **own)
+                point, objective = weight_point(name, beta), partial(beta_elbo_nats, beta=beta)
+                purpose = "a weight on the KL, sigma learned"
+                yield replace(model, name=point, purpose=purpose, role=role, objective=objective)
     for length in LENGTHS:
         for name in TIMED:
             yield _timed(known[name], length, role)
@@ -99,7 +102,7 @@ def _polished(model: VaeExperiment, role: str) -> VaeExperiment:
     assert isinstance(model, LinearVaeExperiment)
     settings = {field.name: getattr(model, field.name) for field in fields(model)}
     own = {"name": polished_name(model.name), "purpose": "the linear VAE, trained out", "role": role, "start": model}
-    return PolishedExperiment(**settings | own | {"epochs": ITERATIONS})
+    return PolishedExperiment(**(settings | own | {"epochs": ITERATIONS}))
 
 
 def _timed(model: Experiment, length: float, role: str) -> VaeExperiment:
@@ -113,4 +116,4 @@ def _timed(model: Experiment, length: float, role: str) -> VaeExperiment:
         "epochs": max(1, round(length * model.epochs)),
         "start": model.start and _timed(model.start, length, role),
     }
-    return AsideExperiment(**settings | own)
+    return AsideExperiment(**(settings | own))
