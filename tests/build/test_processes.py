@@ -102,6 +102,12 @@ def test_a_command_that_is_attended_returns_its_status_and_its_words_are_in_the_
     assert (tmp_path / "log").read_text() == "said\n"
 
 
+def test_a_command_that_is_not_there_is_named_in_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(processes, "end_in_order", lambda: None)
+    assert processes.main(["print", str(tmp_path / "log"), "1", "/gone/browser"]) == processes.NOT_FOUND
+    assert capsys.readouterr().err == "print: /gone/browser cannot be run (No such file or directory)\n"
+
+
 def test_a_command_that_never_answers_is_ended_with_a_word(tmp_path, capsys):
     before = psutil.Process().children()
     assert processes.attended("print", tmp_path / "log", 1e-4, ["sleep", "600"]) == processes.TOO_LONG
