@@ -47,7 +47,9 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294
 ifndef BOOK_MAKE_PID
 export BOOK_MAKE_PID := $(shell echo $$PPID)
 ifneq (,$(filter models notebooks book pdf test refresh,$(MAKECMDGOALS)))
-OTHER := $(shell other=$$(cat _build/.make 2>/dev/null) && kill -0 $$other 2>/dev/null && echo $$other)
+# A number may be another process's by now, or in a container even ours.
+OTHER := $(shell other=$$(cat _build/.make 2>/dev/null) && [ "$$other" != $(BOOK_MAKE_PID) ] && kill -0 "$$other" 2>/dev/null \
+    && { [ ! -r "/proc/$$other/comm" ] || grep -q make "/proc/$$other/comm"; } && echo "$$other")
 $(if $(OTHER),$(error another make, process $(OTHER), works in this folder; wait for it (or, if it is none, remove _build/.make)))
 $(shell mkdir -p _build && echo $(BOOK_MAKE_PID) >_build/.make)
 endif

@@ -16,7 +16,7 @@ from vaelib.build.cli import _progress
 
 #: A bound for what hangs; nothing is judged by it.
 PATIENCE = 120
-ENDS = [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 VAELIB = [sys.executable, "-c", "from vaelib.build.cli import app; app()"]
 
 
@@ -28,7 +28,7 @@ def begin(command: list[str], **environment: str) -> psutil.Popen:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, *ENDS[:2])],
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in processes.ENDING],
         env={**os.environ, "NO_COLOR": "1", **environment},
     )
 
@@ -100,6 +100,12 @@ def test_what_make_began_ends_when_make_is_gone(cache):
 def test_a_command_that_is_attended_returns_its_status_and_its_words_are_in_the_log(command, status, tmp_path):
     assert processes.attended("try", tmp_path / "log", 2, ["sh", "-c", command]) == status
     assert (tmp_path / "log").read_text() == "said\n"
+
+
+def test_a_command_that_is_not_there_is_named_in_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(processes, "end_in_order", lambda: None)
+    assert processes.main(["print", str(tmp_path / "log"), "1", "/gone/browser"]) == processes.NOT_FOUND
+    assert capsys.readouterr().err == "print: /gone/browser cannot be run (No such file or directory)\n"
 
 
 def test_a_command_that_never_answers_is_ended_with_a_word(tmp_path, capsys):
@@ -191,20 +197,38 @@ def test_make_goes_by_what_it_was_told_and_not_by_the_environment_of_shells(tmp_
     assert made("--eval", "told: ; @echo $(shell echo here)", "told", BASH_ENV=str(tmp_path / "profile")) == "here\n"
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_two_makes_do_not_work_in_one_folder(there, tmp_path):
-    (tmp_path / "_build").mkdir()
-    other = psutil.Popen(["sleep", "600"])
-    if not there:
-        other.kill()
-        other.wait()
-    (tmp_path / "_build" / ".make").write_text(f"{other.pid}\n")
-    command = ["make", "-f", str(Path(__file__).parents[2] / "Makefile"), "--dry-run", "models"]
+def refused(folder: Path, there: str) -> bool:
+    """Whether make does not begin in a folder where that stands for the make that works there."""
+    (folder / "_build").mkdir(exist_ok=True)
+    (folder / "_build" / ".make").write_text(f"{there}\n")
+    makefile = Path(__file__).parents[2] / "Makefile"
     environment = {name: value for name, value in os.environ.items() if name != processes.MAKE_PID}
-    said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True).stderr
-    assert (f"another make, process {other.pid}, works in this folder; wait for it" in said) == there
-    if there:
-        other.kill()
+    command = ["make", "-f", str(makefile), "--dry-run", "models"]
+    said = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True).stderr
+    return f"another make, process {there}, works in this folder; wait for it" in said
+
+
+def test_two_makes_do_not_work_in_one_folder(tmp_path):
+    (tmp_path / "other.mk").write_text("other:\n\tsleep 600\n")
+    other = psutil.Popen(["make", "-s", "-f", str(tmp_path / "other.mk")], start_new_session=True)
+    assert refused(tmp_path, str(other.pid))
+    os.killpg(other.pid, signal.SIGKILL)
+    other.wait()
+    assert not refused(tmp_path, str(other.pid))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this system does not tell what a process is called")
+def test_the_number_of_a_make_that_is_gone_may_be_that_of_another_process(tmp_path):
+    assert not refused(tmp_path, str(os.getpid()))
+
+
+def test_the_number_of_a_make_that_is_gone_may_be_ours_as_in_a_container(tmp_path):
+    (tmp_path / "_build").mkdir()
+    makefile = Path(__file__).parents[2] / "Makefile"
+    environment = {name: value for name, value in os.environ.items() if name != processes.MAKE_PID}
+    begun = f'echo $$ >_build/.make; exec make -f "{makefile}" --dry-run models'
+    said = subprocess.run(["sh", "-c", begun], cwd=tmp_path, env=environment, capture_output=True, text=True).stderr
+    assert "another make" not in said
 
 
 def test_ci_runs_everything():

@@ -21,8 +21,12 @@ from types import FrameType
 PATIENCE = 15.0
 #: Seconds that a process which is to end has for it, before it is ended.
 GRACE = 10.0
+#: The signals that end a command in order.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: What a command returns that took too long, as that of the command `timeout`.
 TOO_LONG = 124
+#: What shells return for a command that cannot be run.
+NOT_FOUND = 127
 #: Names the make that all of this is for, in the environment.
 MAKE_PID = "BOOK_MAKE_PID"
 #: What Sphinx says of how far it is, and the colours in which it does.
@@ -112,16 +116,25 @@ def attended(words: str, log: Path, minutes: float, command: Sequence[str]) -> i
     def say() -> None:
         print(f"{words}: {time.monotonic() - began:.0f} s{_how_far(log, began)}", flush=True)
 
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    libc, us = ctypes.CDLL(None) if sys.platform == "linux" else None, os.getpid()
 
-    def die_with_parent() -> None:
-        """Where the system can, the command does not outlive even a parent that was killed."""
+    def begin() -> None:
+        """In the process that becomes the command: where the system can, it dies with a parent that was killed."""
         if libc:
             libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != us:
+            os._exit(1)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until we know whom to end
         try:
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=begin)
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            raise
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             with now_and_then(say):
                 return process.wait(60 * minutes)
         except subprocess.TimeoutExpired:
@@ -153,6 +166,9 @@ def main(arguments: Sequence[str]) -> int:
     end_in_order()
     try:
         return attended(words, Path(log), float(minutes), command)
+    except OSError as error:
+        print(f"{words}: {command[0]} cannot be run ({error.strerror})", file=sys.stderr)
+        return NOT_FOUND
     except KeyboardInterrupt as ended:
         return getattr(ended, "status", 130)
 
