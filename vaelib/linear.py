@@ -5,7 +5,6 @@ Use float64 where sigma is small against the columns of W.
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn

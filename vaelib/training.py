@@ -2,7 +2,7 @@ r"""The training loop: a generator that yields what happened; logs, plots and st
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn

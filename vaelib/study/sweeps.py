@@ -6,7 +6,6 @@ They are in no table of all models; `vaelib.study.profiles` reads them.
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any
 
 from vaelib import likelihoods as heads
 from vaelib.objectives import beta_elbo_nats
