@@ -27,6 +27,10 @@ from vaelib.study.verdicts import ClaimRecord, Finding, conclude, evaluate, tabl
 #: What formulas are made by: their code counts as their text does. What they read has keys of its own.
 FORMULAS = (
     quantities.of,
+    quantities.asked,
+    quantities.real,
+    quantities.accuracy,
+    quantities.least_loss,
     quantities.history,
     quantities.baseline,
     quantities.audited,

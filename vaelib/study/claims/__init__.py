@@ -12,7 +12,7 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-from vaelib.study.claims import section_5_2, section_5_3, section_5_4, section_5_5, section_5_6
+from vaelib.study.claims import section_5_1, section_5_2, section_5_3, section_5_4, section_5_5, section_5_6
 from vaelib.study.claims.criteria import Claim
 from vaelib.study.claims.quantities import Need, Run
 from vaelib.study.classifier import classifier_experiment
@@ -20,7 +20,7 @@ from vaelib.study.experiment import Experiment
 from vaelib.study.trained import key
 from vaelib.training import NonFiniteLossError
 
-SECTIONS = (section_5_2, section_5_3, section_5_4, section_5_5, section_5_6)
+SECTIONS = (section_5_1, section_5_2, section_5_3, section_5_4, section_5_5, section_5_6)
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
         (found for section in SECTIONS for found in vars(section).values() if isinstance(found, Claim)),
