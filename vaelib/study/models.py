@@ -160,7 +160,9 @@ def _common(fast: Settings, patient: Settings) -> Iterator[VaeExperiment]:
             name = beta_name(beta, latent_dim=d)
             yield one(name, "a weight beta on the KL, sigma = 1", latent_dim=d, objective=objective)
     for d in (20, 2):  # beside the simple VAE, whose schedule is the patient one
-        yield one(f"sigma-1-patient-d{d}", "sigma = 1, with the schedule of the simple VAE", **patient | {"latent_dim": d})
+        yield one(
+            f"sigma-1-patient-d{d}", "sigma = 1, with the schedule of the simple VAE", **patient | {"latent_dim": d}
+        )
     for sigma, d, schedule in (
         (SMALL_SIGMA, 2, patient),  # in haste its loss overflows on pictures of clothes
         (SMALL_SIGMA, 20, fast),
@@ -202,7 +204,9 @@ def _proposals(fast: Settings, patient: Settings, linear: Settings) -> Iterator[
     for radius in RADII:
         head = partial(heads.StructuredGaussian, radius=radius)
         role = Role.CLAIMED if radius == RADIUS else Role.TABLED
-        yield correlated(structured_name(radius), "correlated pixels: sparse factor of the precision", head=head, role=role)
+        yield correlated(
+            structured_name(radius), "correlated pixels: sparse factor of the precision", head=head, role=role
+        )
     rank = {"head": partial(heads.LowRankGaussian, rank=RANK), "role": Role.PICTURED}
     yield correlated("low-rank-d20", "correlated pixels: low rank", **rank)
     levels = _Kind(patient, proposal, grey, tabled)

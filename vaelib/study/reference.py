@@ -65,7 +65,7 @@ def depends(profile: str, seeds: Sequence[int]) -> dict[str, str]:
 
 def _depends(claim: Claim, run: Run) -> list[list[str]]:
     code = code_digest(*FORMULAS, within=Run.__module__)
-    found = [criterion.quantity for *_, criterion in claim.criteria]
+    found = [measurand.criterion.quantity for measurand in claim.measurands]
     return [[code, quantity.formula, *(need.key(run) for need in quantity.needs)] for quantity in found]
 
 
@@ -239,13 +239,15 @@ def carried_over_markdown(one: Sequence[ClaimRecord], other: Sequence[ClaimRecor
 def _stored(finding: Finding) -> dict[str, Any]:
     """A finding as JSON, which has no nan."""
     values = [None if isnan(value) else value for value in (*finding.values, finding.mean, finding.spread)]
-    said = {"condition": finding.condition, "metric": finding.metric}
+    said = {"condition": finding.condition, "metric": finding.metric, "role": str(finding.role)}
+    said |= {"control": finding.control} if finding.control else {}
     return said | {"values": values[:-2], "mean": values[-2], "sd": values[-1]}
 
 
 def _loaded(claim: Claim, stored: Sequence[dict[str, Any]], profile: str, seeds: Sequence[int]) -> ClaimRecord | None:
     """The record that follows from stored findings; None if they are those of another form of the claim."""
-    if [(found["condition"], found["metric"]) for found in stored] != [named[:2] for named in claim.criteria]:
+    there = [(found["condition"], found["metric"], found["role"], found.get("control", "")) for found in stored]
+    if there != [(m.condition, m.metric, m.role, m.control) for m in claim.measurands]:
         return None
     values = [[nan if value is None else value for value in found["values"]] for found in stored]
     record = conclude(claim, profile, seeds=seeds, values=values)

@@ -2,7 +2,7 @@ r"""The claims of the source, C01 to C25: what each says in our words, its metri
 
 Thresholds were written down before the runs that they judge and are not changed afterwards; a case that was added after
 a first run is `explored` and does not enter the verdict. Where the source leaves a choice open, each value of the
-choice is a case of its own (see `vaelib.study.verdicts` for how cases make a verdict). A claim is added to the module
+choice is a case of its own (see `vaelib.study.judging` for how cases make a verdict). A claim is added to the module
 of its section.
 """
 

@@ -77,7 +77,9 @@ for d in (2, 20):
                 ACTIVE: of(summary, f"sigma-1-d{d}", "active_units"),
             }
         },
-        measurable={"largest eigenvalue of the data over beta": at_most(1, real(linear_theory, "6", "largest_over_beta"))},
+        measurable={
+            "largest eigenvalue of the data over beta": at_most(1, real(linear_theory, "6", "largest_over_beta"))
+        },
     )
 
 C13 = Claim(
@@ -117,12 +119,16 @@ C13.tested["digit 4, d = 2, beta = 0.01 and 6, by precision"] = Case(
         ONE_DIGIT: at_least(0, gap("digit-4-") - gap()),
         SAME: at_most(0.05, sameness("digit-4-")),
     },
-    must_meet={"real images minus the same with noise of 0.3": {
-        GAP: real_precision("real") - real_precision("real, noise 0.3")
-    }},
-    must_miss={"real images minus the same with noise of 0.01": {
-        GAP: real_precision("real") - real_precision("real, noise 0.01")
-    }},
+    must_meet={
+        "real images minus the same with noise of 0.3": {
+            GAP: real_precision("real") - real_precision("real, noise 0.3")
+        }
+    },
+    must_miss={
+        "real images minus the same with noise of 0.01": {
+            GAP: real_precision("real") - real_precision("real, noise 0.01")
+        }
+    },
     measurable={
         f"precision of mu_x(z), {model}": between(0.02, 0.98, precision(model))
         for model in ("digit-4-beta-0.01-d2", "digit-4-beta-6-d2")
@@ -216,7 +222,10 @@ def behind(model: str) -> Quantity:
     return best - of(twin_bound, model, "twin_bound_nats")
 
 
-for words, model in (("one sigma, learned", "shared-sigma-d20"), ("sigma at its optimum in closed form", "calibrated-d20")):
+for words, model in (
+    ("one sigma, learned", "shared-sigma-d20"),
+    ("sigma at its optimum in closed form", "calibrated-d20"),
+):
     C25.tested[words] = Case(
         {BEHIND: at_least(UNSEEN, behind(model))},
         must_meet={"beta = 0.0001, hardly any KL": {BEHIND: behind("beta-0.0001-d20")}},

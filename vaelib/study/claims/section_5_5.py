@@ -151,5 +151,7 @@ C27.tested["the simple VAE, d = 20"] = Case(
 C27.tested["the same against dependent pixels"] = Case(
     {DEPENDENT: at_least(EQUIVALENT[1], stated_noise("simple-d20") / stated_noise("structured-5x5-d20"))},
     must_meet={"sigma = 1 over calibrated": {DEPENDENT: stated_noise("sigma-1-d20") / stated_noise("calibrated-d20")}},
-    must_miss={"learned over calibrated": {DEPENDENT: stated_noise("shared-sigma-d20") / stated_noise("calibrated-d20")}},
+    must_miss={
+        "learned over calibrated": {DEPENDENT: stated_noise("shared-sigma-d20") / stated_noise("calibrated-d20")}
+    },
 )

@@ -72,7 +72,9 @@ C23 = Claim("C23", "5.6", "an encoder that lags behind explains early collapse")
 EARLY = "mutual information after 1/10 of training or 1 epoch, with over without further steps"
 C23.tested[f"sigma = 1, d = 20; {ENCODER_STEPS} further encoder steps before each step; early"] = Case(
     {EARLY: at_least(EQUIVALENT[1], early_information("encoder-first-d20") / early_information("sigma-1-d20"))},
-    must_meet={"beta = 0.1 over beta = 1": {EARLY: early_information("beta-0.1-d20") / early_information("sigma-1-d20")}},
+    must_meet={
+        "beta = 0.1 over beta = 1": {EARLY: early_information("beta-0.1-d20") / early_information("sigma-1-d20")}
+    },
     must_miss={
         "one model, trained twice": {EARLY: early_information("sigma-0.1-d20") / early_information("beta-0.01-d20")}
     },
