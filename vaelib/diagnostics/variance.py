@@ -124,7 +124,7 @@ def pixel_covariance(x: Tensor) -> float:
 def neighbour_correlation(x: Tensor, *, shape: tuple[int, ...]) -> float:
     r"""Covariance of neighbouring pixels, across and down, over their variance, for grey images `[N, m]`.
 
-    .. math:: \frac{\sum_{i \sim j} \mathrm{Cov}(x_i, x_j)}{\frac12 \sum_{i \sim j} (\mathrm{Var}\,x_i + \mathrm{Var}\,x_j)}
+    .. math:: \frac{2 \sum_{i \sim j} \mathrm{Cov}(x_i, x_j)}{\sum_{i \sim j} (\mathrm{Var}\,x_i + \mathrm{Var}\,x_j)}
 
     0 for independent pixels, 1 where all are equal. Raises ValueError for images of another shape than two sides.
 

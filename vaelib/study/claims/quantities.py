@@ -123,7 +123,7 @@ def real(measure: Measure, *path: str) -> Quantity:
 
 
 def accuracy(measure: Measure, kind: str, count: int) -> Quantity:
-    """Accuracy from so many labels, the mean over random choices of them: of a model's codes, or of a kind of features."""
+    """Accuracy from so many labels, mean over random choices of them, on a model's codes or a kind of features."""
     at = LABEL_COUNTS.index(count)
     if "vae" in signature(measure).parameters:
         quantity = of(measure, kind, "accuracy")

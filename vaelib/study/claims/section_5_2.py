@@ -36,7 +36,7 @@ C01 = Claim(
     "5.2",
     "with two latent dimensions, reconstructions are blurry and some become another digit",
     changed="Blur is measured as such, by the energy of edges, where an error as large as half that of the mean image "
-    "stood for it; labels are those of judges that were not taught what spoiled images are, since the first one changes "
+    "stood for it; labels are those of judges that know no spoiled images, since the first one changed "
     "its mind on blurred digits that nobody mistakes.",
 )
 EDGES, CHANGED = "energy of edges over that of the images", "share with another label, clean judges"
@@ -79,8 +79,8 @@ C03 = Claim(
     "5.2",
     "ancestral samples are poor and lack diversity",
     changed="Real digits with faint noise met the first criteria. Distances are now held against those of real images "
-    "with the model's own noise, under both kinds of judges, and diversity is that of the mean images, which noise does "
-    "not touch, under judges that do not know it.",
+    "with the model's own noise, under both kinds of judges, and diversity is that of the mean images, which have no "
+    "noise, under judges that do not know it.",
 )
 
 

@@ -1,6 +1,8 @@
 r"""Section 5.3: common solutions, a weight on the KL, a fixed sigma, samples without noise."""
 
-from vaelib.study.claims.criteria import EQUIVALENT, NOTICEABLY, Case, Claim, Controls, Kind, at_least, at_most, between
+from typing import Any
+
+from vaelib.study.claims.criteria import EQUIVALENT, NOTICEABLY, Case, Claim, Kind, at_least, at_most, between
 from vaelib.study.claims.quantities import Quantity, asked, audited, of, real, rises
 from vaelib.study.claims.section_5_2 import BOOK_FLOOR, FLOORS, mse, pca_ratio
 from vaelib.study.classifier import JUDGES
@@ -30,7 +32,7 @@ def along_dial(field: str) -> list[Quantity]:
     return [of(summary, beta_name(beta, latent_dim=20), field) for beta in DIAL]
 
 
-def better_and_same(metric: str) -> dict[str, Controls]:
+def better_and_same(metric: str) -> dict[str, Any]:
     """The controls of a squared error that is to be smaller: PCA with more dimensions, and one model trained twice."""
     one, again = TWICE_TRAINED
     return {
@@ -39,7 +41,7 @@ def better_and_same(metric: str) -> dict[str, Controls]:
     }
 
 
-def clearer_and_blurred(metrics: dict[str, str]) -> dict[str, Controls]:
+def clearer_and_blurred(metrics: dict[str, str]) -> dict[str, Any]:
     """The controls of a distance that is to be smaller, by judge: real images with less noise, and blurred ones."""
 
     def ratio(one: str, other: str) -> dict[str, Quantity]:
@@ -60,7 +62,7 @@ C04 = Claim(
     "C04",
     "5.3.1",
     "a small beta reconstructs better than beta = 1",
-    changed="The simple VAE has another schedule and is no longer compared; that comparison is C06's, with one schedule.",
+    changed="The simple VAE, which has another schedule, is no longer compared; C06 compares it, with one schedule.",
 )
 SMALLER = "test MSE, beta = 0.01 over beta = 1"
 C04.tested["d = 20, sigma = 1"] = Case(
@@ -72,7 +74,7 @@ C05 = Claim(
     "5.3.1",
     "a larger beta pulls q(z|x) towards the prior",
     kind=Kind.THEOREM,
-    changed="At the optimum this is a theorem of two lines (the KL cannot rise with the weight), so it is checked and not "
+    changed="At the optimum this is a theorem of two lines (the KL cannot rise with the weight), so it is checked, not "
     "tested; noisy counts of active units, which made it fail, are not part of it.",
 )
 C05.checked["d = 20, sigma = 1, beta from 0.0001 to 6"] = {
@@ -98,8 +100,8 @@ C07 = Claim(
     "C07",
     "5.3.3",
     "deterministic samples look better than ancestral ones of the same model and the same z",
-    changed="Two kinds of judges have to agree, over three seeds each: the one that was taught to see noise, and one that "
-    "was not.",
+    changed="Two kinds of judges have to agree, over three seeds each: those that were taught to see noise, and those "
+    "that were not.",
 )
 CLEARER = {judge: f"Fréchet distance, deterministic over ancestral, {judge} judges" for judge in JUDGES}
 for condition, model in (
@@ -152,8 +154,8 @@ C10 = Claim(
     "C10",
     "5.3.4",
     "mu + alpha sigma is equally good for any alpha",
-    changed="The cases were nested; each is now one distance from the mean, either way, and two kinds of judges have to "
-    "agree.",
+    changed="The cases were nested; each is now one distance from the mean, either way, and both kinds of judges "
+    "have to agree.",
 )
 QUANTILE = {judge: f"Fréchet distance over that at alpha = 0, {judge} judges" for judge in JUDGES}
 

@@ -22,8 +22,8 @@ C11 = Claim(
     "C11",
     "5.4.1",
     "a small beta or sigma spreads the aggregate posterior, and decoded prior samples are poor",
-    changed="Decoded prior samples are held against decoded samples of a mixture that was fitted to the codes: the same "
-    "decoder, so that only the prior is blamed. Reconstructions, which are poor themselves at d = 2, stood there before.",
+    changed="Decoded prior samples are held against decoded samples of a mixture that was fitted to the codes, with the "
+    "same decoder, so that only the prior is blamed, and no longer against reconstructions, which are poor at d = 2.",
 )
 SPREAD = "variance of the aggregate posterior, prior = 1"
 MISPLACED = {judge: f"Fréchet distance of mean images, prior over fitted mixture, {judge} judges" for judge in JUDGES}
@@ -210,8 +210,8 @@ C25 = Claim(
     "C25",
     "5.4.1",
     "there is no automatic way to choose beta or sigma",
-    changed="By squared error alone the best choice is beta = 0, always. Weights and sigmas are now compared by the bound "
-    "of the model that they stand for, which beta = 0 does not win.",
+    changed="By squared error alone the best choice is beta = 0, always. Weights and sigmas are now compared by the "
+    "bound of the model that they stand for, which beta = 0 does not win.",
 )
 BEHIND = "nats by which the bound is below that of the best hand-chosen beta, read as a sigma"
 

@@ -51,8 +51,8 @@ C19 = Claim(
     "C19",
     "5.5",
     "how variance splits between z and x given z is not identified",
-    changed="That the fixes move the split is Proposition 1, and that totals stay was false before any training; neither "
-    "is identifiability. What is asked now is what another split costs the bound, in nats.",
+    changed="That the fixes move the split is Proposition 1, and that totals stay was false before any training: "
+    "neither is identifiability. What is asked now is what another split costs the bound, in nats.",
 )
 MOVING = "nats that the bound loses, at least, where a twentieth of the variance of the data changes sides"
 C19.tested["one sigma for all pixels: the calibrated model against the dial, d = 20"] = Case(

@@ -1,4 +1,4 @@
-r"""What claims ask of codes, pixels and bounds beside the common measures; every one has its counterpart on real images.
+r"""What claims ask of codes, pixels and bounds beside the common measures, with counterparts on real images.
 
 The counterparts, which say what a criterion must and must not accept, are in `vaelib.study.measures.controls`.
 """
