@@ -24,7 +24,7 @@ METRICS = {
 #: What stands above the models that no build trains.
 SWEPT = (
     "Models of the book with one thing changed, a noise, a dimension, a weight, the length of training, and some that "
-    "are held against others. They are trained where somebody asks for them: `vaelib sweep 'length-*' --seeds 0-2` "
+    "are held against others. They are trained where somebody asks for them: `vaelib sweep 'weighed-*' --seeds 0-2` "
     "trains those whose names fit, and `vaelib show NAME` prints a configuration."
 )
 

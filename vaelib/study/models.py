@@ -274,7 +274,7 @@ def find(name: str, profile: str = "quick", *, seed: int = 0) -> Experiment:
 
 
 def chosen(names: Iterable[str] | None, profile: str = "quick", *, seed: int = 0) -> list[Experiment]:
-    """The experiments of these names, and those that fit a pattern such as `length-*`; without a name the book's.
+    """The experiments of these names, and those that fit a pattern such as `weighed-*`; without a name the book's.
 
     Raises `UnknownNameError` for a name of none and for a pattern that none fits.
     """
