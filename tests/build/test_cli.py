@@ -40,9 +40,16 @@ def short(monkeypatch, noise):
     monkeypatch.setattr(catalogue, "experiments", experiments)
 
 
-def test_list_names_every_model(run):
-    shown = run("list").output
-    assert all(name in shown for name in catalogue.experiments())
+def test_list_names_every_model_of_the_book_and_all_where_it_is_asked_to():
+    def listed(*options):
+        lines = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "200"}).invoke(app, ["list", *options]).output.splitlines()
+        return [line.split()[1] for line in lines if line.startswith("│")], lines[-1]
+
+    book, every = list(catalogue.of_the_book()), list(catalogue.experiments())
+    names, last = listed()
+    assert names == book and last.startswith(f"{len(every) - len(book)} more") and last.endswith("vaelib list --all")
+    names, last = listed("--all")
+    assert names == every and "--all" not in last
 
 
 def test_train_show_and_list_agree(run, short):
@@ -157,7 +164,9 @@ def test_report_describes_the_models_of_the_build(run, short, tmp_path, monkeypa
     assert f"1 epochs in batches of {catalogue.find('simple-d2').batch_size}" in first
     assert "profile quick, seed 3. Trained in " in first
     assert f"key `{key(catalogue.find('simple-d2', seed=3))}`" in first
-    assert all("Not in the cache" in other for other in others)
+    *others, swept = others
+    assert all("Not in the cache" in other for other in others if "## " in other)
+    assert "Not in the cache of this build: `neighbourhood-alone-d20`, " in swept
 
 
 def test_a_sweep_measures_every_seed_and_goes_on_where_it_was(run, short):
@@ -169,6 +178,28 @@ def test_a_sweep_measures_every_seed_and_goes_on_where_it_was(run, short):
     assert row.startswith("simple-d2 ") and row.split()[-1] == "2" and len(row.split()) == 10
     again = run("sweep", "simple-d2", "--seeds", "3-5", "--jobs", "1")
     assert "3 models (quick profile): 2 in the cache, 1 to train" in again.output
+
+
+def test_a_pattern_trains_what_fits_it_of_the_sweeps_too(run, short):
+    trained = run("train", "calibrated-d[25]", "--jobs", "1")
+    assert trained.exit_code == 0, trained.output
+    assert all(entry(catalogue.find(name)).exists() for name in ("calibrated-d2", "calibrated-d5"))
+    swept = run("sweep", "calibrated-d[25]", "--seeds", "0-1", "--jobs", "1")
+    assert "4 models (quick profile): 2 in the cache, 2 to train" in swept.output
+    assert [line.split()[0] for line in swept.output.splitlines()[-2:]] == ["calibrated-d2", "calibrated-d5"]
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_without_a_name_the_models_of_sweeps_are_left_out(command, run, monkeypatch):
+    asked = []
+
+    def make(experiments, **options):
+        asked.extend(model.name for model in experiments)
+        return set(map(key, experiments))
+
+    monkeypatch.setattr("vaelib.build.cli._make", make)
+    run(command)
+    assert set(asked) == set(catalogue.of_the_book())
 
 
 def test_a_sweep_says_which_models_failed_and_shows_the_others(run, short, monkeypatch):

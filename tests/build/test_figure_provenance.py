@@ -9,10 +9,13 @@ from docutils.nodes import make_id
 from sphinx.application import Sphinx
 
 from vaelib.build import notebooks, pages
-from vaelib.study.models import experiments
+from vaelib.study.models import experiments, find, of_the_book
+from vaelib.study.trained import entry
 
 EXTENSIONS = Path(__file__).parents[2] / "book" / "_ext"
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+ENTRIES = "simple-d2", "floor-0.1-grey", "a", "b", "c"
 
 
 @pytest.fixture
@@ -20,9 +23,7 @@ def built(tmp_path, monkeypatch):
     """Build a page with one figure for each of these models, and one that does not say; its HTML and the warnings."""
     monkeypatch.syspath_prepend(str(EXTENSIONS))
 
-    def build(
-        *models, entries=("simple-d2", "floor-0.1-grey", "a", "b", "c"), tags=(), caption=True, printed="", stored=""
-    ):
+    def build(*models, tags=(), caption=True, printed="", stored="", described=""):
         cells = [nbformat.v4.new_markdown_cell("# Page\n")]
         for index, used in enumerate([*models, None]):
             cell = nbformat.v4.new_code_cell("draw()", metadata={"tags": list(tags)})
@@ -40,7 +41,8 @@ def built(tmp_path, monkeypatch):
         source = tmp_path / "source"
         source.mkdir()
         (source / "index.md").write_text("# Book\n\n```{toctree}\npage\nmodels\n```\n")
-        (source / "models.md").write_text("# Models\n" + "".join(f"\n(model-{e})=\n## {e}\n" for e in entries))
+        described = described or "".join(f"\n(model-{e})=\n## {e}\n" for e in ENTRIES)
+        (source / "models.md").write_text(f"# Models\n{described}")
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=notebooks.METADATA), source / "page.ipynb")
         said = (tmp_path / "log").open("w+")
         app = Sphinx(
@@ -143,10 +145,28 @@ def test_a_model_without_an_entry_is_named_and_warned_of(built):
 def test_the_page_of_models_has_a_label_for_each_and_says_what_is_not_trained():
     page = pages.models_markdown("quick", seed=3)
     labels = re.findall(r"^\(model-(.*)\)=\n## (.*)$", page, re.MULTILINE)
-    assert labels == [(name, name) for name in experiments("quick")]
-    assert page.count("Not in the cache of this build") == len(labels)
+    assert labels == [(name, name) for name in of_the_book("quick")]
+    assert page.count("Not in the cache of this build, so") == len(labels)
     assert "likelihood `PixelwiseGaussian(floor=0.1)`; objective `elbo_nats`; prior `StandardNormal`" in page
     assert "starts from {ref}`calibrated-flow-d20 <model-calibrated-flow-d20>`" in page
+
+
+def test_models_of_sweeps_have_a_line_if_they_are_trained_and_labels_in_any_case(built, tmp_path):
+    place = entry(find("length-4-simple-d20", seed=3))
+    with place.lock():
+        place.write({"seconds": 7.0, "device": "cpu", "metrics": {"test_kl_nats": 25.04}})
+    page = pages.models_markdown("quick", seed=3)
+    swept = [name for name in experiments("quick") if name not in of_the_book("quick")]
+    lines = page[page.index("## Models of sweeps") :]
+    assert sorted(re.findall(r"^\(model-(.*)\)=$", lines, re.MULTILINE)) == sorted(swept)
+    assert "4 times the training. Trained in 7 s on cpu; on the test images mean KL 25.0 nats." in lines
+    assert "dropdown" not in lines and lines.count("Not in the cache") == 1
+
+    (line, _), _, warnings = built({"quick": dict.fromkeys(swept, "3")}, described=lines)
+    targets = dict(re.findall(r'href="models.html#([^"]*)">([^<]*)</a>', line))
+    described = (tmp_path / "html" / "models.html").read_text()
+    assert not warnings and sorted(targets.values()) == sorted(swept)
+    assert all(described.count(f'id="{anchor}"') == 1 for anchor in targets)
 
 
 @pytest.mark.parametrize(("more", "shown"), [("", False), ("a, b (quick, seed 0): trained in 9 s\n", True)])

@@ -15,6 +15,7 @@ import torch
 from vaelib import data
 from vaelib.likelihoods import BernoulliPixels, FixedGaussian, PixelwiseGaussian, quantise
 from vaelib.objectives import beta_elbo_nats, limit_objective
+from vaelib.readings import refit_encoder
 from vaelib.sampling import reconstructions, sampled_codes
 from vaelib.study import measures, trained
 from vaelib.study.classifier import classifier_experiment
@@ -63,7 +64,7 @@ TWIN = replace(WEIGHTED, head=partial(FixedGaussian, sigma=0.5), objective=parti
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
-    """A classifier of one epoch, and measures on few images."""
+    """A classifier of one epoch, measures on few images, and encoders that are refitted for a moment."""
     monkeypatch.setattr("vaelib.study.classifier.EPOCHS", {"quick": 1, "full": 1})
     for module, constants in {
         "bounds": {"BOUND_IMAGES": 10, "EVIDENCE_IMAGES": 5, "IWAE_SAMPLES": 50, "BITS_IMAGES": 20, "BITS_SAMPLES": 4},
@@ -73,6 +74,7 @@ def few(monkeypatch):
     }.items():
         for name, value in constants.items():
             monkeypatch.setattr(f"vaelib.study.measures.{module}.{name}", value)
+    monkeypatch.setattr("vaelib.study.measures.readings.refit_encoder", partial(refit_encoder, images=600))
 
 
 @pytest.fixture

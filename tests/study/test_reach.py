@@ -135,6 +135,7 @@ def heads(*kinds):
 
 VAES = set(models.experiments("quick")) - {"classifier"}
 CALIBRATED = heads("CalibratedGaussian")
+COPIES = heads("NoisyCopyHead")
 STARTED = {name for name in VAES if "neighbourhood-kept" in name}  # from the calibrated flow
 DEPENDANTS = {
     "a head": ("vaelib.likelihoods.gaussian", "torch.full_like(mu, self.sigma)", "torch.full_like(mu, self.sigma) + 0"),
@@ -171,8 +172,8 @@ def expected(what):
         "a head": heads("FixedGaussian"),
         "the encoder": VAES,
         "the divergence": VAES,
-        "a base class": CALIBRATED | {"geco-d20"} | STARTED,
-        "a constant": CALIBRATED | {"geco-d20"} | STARTED,
+        "a base class": CALIBRATED | COPIES | {"geco-d20"} | STARTED,
+        "a constant": CALIBRATED | COPIES | {"geco-d20"} | STARTED,
         "a helper two calls away": VAES,
         "a prior": {"calibrated-mixture-d20"},
         "the loop": VAES | {"classifier"},

@@ -88,7 +88,8 @@ Profile = Literal["quick", "full", "fashion"]
 Of = Annotated[Profile, typer.Option(help="5,000 digits; all 70,000; 70,000 pictures of clothes.")]
 Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the build; claims also use those after it.")]
 Seeds = Annotated[str, typer.Option(help="Seeds, such as 0-19 or 0,3,7-9.")]
-Names = Annotated[list[str] | None, typer.Argument(help="Models, see `vaelib list`; default: all.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Models, see `vaelib list`, or patterns; default: the book's.")]
+All = Annotated[bool, typer.Option("--all", help="Those of sweeps too, which no build trains.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes, one thread each; default: the cores.")]
 Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ...")]
 Retrain = Annotated[bool, typer.Option(help="Train again what is in the cache.")]
@@ -115,7 +116,7 @@ def train(
     from vaelib.study.trained import key
     from vaelib.training import NonFiniteLossError
 
-    named = [models.find(name, profile, seed=seed) for name in names or ()]
+    named = models.chosen(names, profile, seed=seed) if names else []
     experiments = named or models.behind_the_book(profile, seed=seed)
     failed = _make(experiments, jobs=jobs, device=device, retrain=retrain)
     if any(key(e) in failed for e in experiments if named or e.seed == seed):
@@ -146,7 +147,7 @@ def sweep(
     from vaelib.study.trained import key
 
     chosen = given.seeds(seeds)
-    runs = [models.find(name, profile, seed=s) for name in names or models.experiments(profile) for s in chosen]
+    runs = [model for s in chosen for model in models.chosen(names, profile, seed=s)]
     failed = _make(list({key(run): run for run in runs}.values()), jobs=jobs, scheduler=scheduler, device=device)
     trained = {run.name for run in runs if isinstance(run, VaeExperiment) and key(run) not in failed}
     if trained:
@@ -178,15 +179,19 @@ def claims(output: Path, seeds: Seeds = "0-4", profile: Of = "full", jobs: Jobs 
 
 
 @app.command("list")
-def list_models(profile: Of = "quick", seed: Seed = 0, cache: Cache = None) -> None:
-    """All models by name, and whether they are in the cache."""
-    from vaelib.study.models import experiments
+def list_models(everything: All = False, profile: Of = "quick", seed: Seed = 0, cache: Cache = None) -> None:
+    """The models of the book by name, and whether they are in the cache."""
+    from vaelib.study.models import experiments, of_the_book
     from vaelib.study.trained import entry, key
 
     table = Table(Column("name", no_wrap=True), "purpose", Column("key", no_wrap=True), "cached")
-    for model in experiments(profile, seed=seed).values():
+    known = experiments(profile, seed=seed)
+    shown = known if everything else of_the_book(profile, seed=seed)
+    for model in shown.values():
         table.add_row(model.name, model.purpose, key(model), "yes" if entry(model).exists() else "no")
     console.print(table)
+    if more := len(known) - len(shown):
+        console.print(f"{more} more belong to sweeps, which no build trains; with them: vaelib list --all")
 
 
 @app.command()

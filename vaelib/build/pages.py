@@ -21,6 +21,12 @@ METRICS = {
     "test_accuracy": ("accuracy", "{:.1%}"),
     "test_spoiled_known": ("spoiled images that are known as such", "{:.1%}"),
 }
+#: What stands above the models that no build trains.
+SWEPT = (
+    "Models of the book with one thing changed, a noise, a dimension, a weight, the length of training, and some that "
+    "are held against others. They are trained where somebody asks for them: `vaelib sweep 'weighed-*' --seeds 0-2` "
+    "trains those whose names fit, and `vaelib show NAME` prints a configuration."
+)
 
 
 def write(folder: Path, *, profile: str, seed: int, results: Path | None = None) -> None:
@@ -115,19 +121,39 @@ def _pairs(rows: Mapping[str, str], *headers: str) -> str:
 
 
 def models_markdown(profile: str, *, seed: int) -> str:
-    """An entry with the label `model-NAME` for every model, which the lines under the figures link to."""
-    return "\n\n".join(_entry(model) for model in models.experiments(profile, seed=seed).values())
+    """An entry for every model of the book and a line for each of a sweep, with the labels that figures link to."""
+    book = models.of_the_book(profile, seed=seed)
+    swept = [model for name, model in models.experiments(profile, seed=seed).items() if name not in book]
+    return "\n\n".join([*(_entry(model) for model in book.values()), *_swept(swept)])
+
+
+def _label(model: Experiment) -> str:
+    return f"(model-{model.name})="
+
+
+def _swept(swept: Sequence[Experiment]) -> Iterator[str]:
+    """The models of sweeps: what those are that this build found, and the names of the others."""
+    yield "## Models of sweeps\n\n" + SWEPT
+    trained = [model for model in swept if entry(model).exists()]
+    for model in trained:
+        yield f"{_label(model)}\n`{model.name}`: {model.purpose}. {_result(model)}"
+    if others := [model for model in swept if model not in trained]:
+        names = ", ".join(f"`{model.name}`" for model in others)
+        yield "\n".join(map(_label, others)) + f"\nNot in the cache of this build: {names}."
+
+
+def _result(model: Experiment) -> str:
+    if not (place := entry(model)).exists():
+        return "Not in the cache of this build, so there are no results; `make models` trains it."
+    record = place.read()[0]
+    metrics = _metrics(record["metrics"])
+    return f"Trained in {record['seconds']:.0f} s on {record['device']}; on the test images {metrics}."
 
 
 def _entry(model: Experiment) -> str:
-    result = "Not in the cache of this build, so there are no results; `make models` trains it."
-    if (place := entry(model)).exists():
-        record = place.read()[0]
-        metrics = _metrics(record["metrics"])
-        result = f"Trained in {record['seconds']:.0f} s on {record['device']}; on the test images {metrics}."
     return (
-        f"(model-{model.name})=\n## {model.name}\n\n"
-        f"{model.purpose[0].upper()}{model.purpose[1:]}. {'; '.join(_settings(model))}. {result}\n\n"
+        f"{_label(model)}\n## {model.name}\n\n"
+        f"{model.purpose[0].upper()}{model.purpose[1:]}. {'; '.join(_settings(model))}. {_result(model)}\n\n"
         f":::{{dropdown}} Configuration, key `{key(model)}`\n```json\n{json.dumps(config(model), indent=1)}\n```\n:::"
     )
 

@@ -1,5 +1,6 @@
 r"""Every trained model of the chapter by name. A model is added here and nowhere else."""
 
+import fnmatch
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from functools import partial
@@ -117,6 +118,11 @@ def experiments(profile: str = "quick", *, seed: int = 0) -> dict[str, Experimen
     known = {model.name: model for model in models}
     swept = {model.name: model for model in sweeps(known, role=Role.SWEPT)}
     return {"classifier": classifier_experiment(profile), **known, **swept}
+
+
+def of_the_book(profile: str = "quick", *, seed: int = 0) -> dict[str, Experiment]:
+    """The same without the models of sweeps: what a build trains."""
+    return {name: model for name, model in experiments(profile, seed=seed).items() if model.role != Role.SWEPT}
 
 
 class _Kind:
@@ -260,15 +266,30 @@ def floor_sweep(*, dequantised: bool) -> dict[float, str]:
 
 
 def find(name: str, profile: str = "quick", *, seed: int = 0) -> Experiment:
-    """The experiment of that name; raises `UnknownNameError`, which lists the names.
+    """The experiment of that name; raises `UnknownNameError`, which lists the names of the book.
 
     While a notebook is run for the book, the lookup is noted for the figure that it serves (`vaelib.study.lookups`).
     """
     known = experiments(profile, seed=seed)
     if name not in known:
-        raise UnknownNameError(f"no model is called {name!r}; the models are: {', '.join(known)}")
+        names = ", ".join(of_the_book(profile, seed=seed))
+        raise UnknownNameError(
+            f"no model is called {name!r}; the models are: {names}; those of sweeps: vaelib list --all"
+        )
     lookups.note(name, profile, known[name].seed)
     return known[name]
+
+
+def chosen(names: Iterable[str] | None, profile: str = "quick", *, seed: int = 0) -> list[Experiment]:
+    """The experiments of these names, and those that fit a pattern such as `weighed-*`; without a name the book's.
+
+    Raises `UnknownNameError` for a name of none and for a pattern that none fits.
+    """
+    known = experiments(profile, seed=seed)
+    found: dict[str, Experiment] = {}
+    for name in names or of_the_book(profile, seed=seed):
+        found |= {fit: known[fit] for fit in fnmatch.filter(known, name)} or {name: find(name, profile, seed=seed)}
+    return list(found.values())
 
 
 def find_vae(name: str, profile: str = "quick", *, seed: int = 0) -> VaeExperiment:
@@ -281,9 +302,8 @@ def find_vae(name: str, profile: str = "quick", *, seed: int = 0) -> VaeExperime
 
 def contenders(profile: str, *, seed: int) -> list[VaeExperiment]:
     """The models of the tables: all VAEs with d = 20 that were trained on all digits, but for those of sweeps."""
-    vaes = (model for model in experiments(profile, seed=seed).values() if isinstance(model, VaeExperiment))
-    known = (model for model in vaes if model.role != Role.SWEPT)
-    return [model for model in known if model.latent_dim == TABLE_DIM and model.digit is None]
+    vaes = (model for model in of_the_book(profile, seed=seed).values() if isinstance(model, VaeExperiment))
+    return [model for model in vaes if model.latent_dim == TABLE_DIM and model.digit is None]
 
 
 def seeds_of(model: Experiment, *, seed: int) -> tuple[int, ...]:
