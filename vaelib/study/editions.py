@@ -145,6 +145,8 @@ def changes(first: Mapping[str, Mapping[str, First]], second: Mapping[str, Resul
 def changes_markdown(changes: Sequence[Change]) -> str:
     """How many claims differ, an entry for each that does, and the new ones."""
     known = [change for change in changes if not change.new]
+    if not known:
+        return "The first edition is not stored with this text."
     differ = [change for change in known if change.differences]
     same = [change.claim.id for change in known if not change.differences]
     counts = [f"{name} {sum(name in c.differences for c in differ)}" for name in ("instrument", "threshold", "verdict")]
