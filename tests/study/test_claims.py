@@ -8,7 +8,7 @@ import pytest
 
 from vaelib.study import claims
 from vaelib.study.claims import quantities
-from vaelib.study.claims.criteria import Case, Claim, at_least, at_most, between
+from vaelib.study.claims.criteria import Case, Claim, Kind, at_least, at_most, between
 from vaelib.study.claims.quantities import Run, baseline, constant, history, largest, least, of, rises
 from vaelib.study.measures import bits, dial_arrival, summary
 from vaelib.study.models import behind_the_claims, claim_seeds
@@ -55,10 +55,17 @@ def test_each_claim_in_scope_is_there_once_and_in_order():
 
 def test_every_criterion_has_an_end_and_every_case_a_condition_of_its_own():
     for claim in claims.CLAIMS:
-        assert not claim.tested.keys() & claim.explored.keys(), claim.id
+        conditions = [*claim.tested, *claim.checked, *claim.explored]
+        assert len(set(conditions)) == len(conditions), claim.id
         for measurand in claim.measurands:
             ends = measurand.criterion.low, measurand.criterion.high
             assert any(map(math.isfinite, ends)), measurand.metric
+
+
+def test_a_theorem_is_checked_and_everything_else_is_tested():
+    for claim in claims.CLAIMS:
+        proved = claim.kind == Kind.THEOREM
+        assert bool(claim.tested) != proved and (claim.checked or not proved), claim.id
 
 
 def test_a_claim_stands_in_the_module_of_its_section():

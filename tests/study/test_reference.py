@@ -281,7 +281,7 @@ def test_what_carries_over_is_counted_and_the_rest_named_with_its_condition(meas
     records, _ = measured
     others = [replace(records[0], verdict=Verdict.CONDITIONAL, condition="at noon"), records[1]]
     text = carried_over_markdown(records, others)
-    assert "1 of 2 verdicts are the same" in text
+    assert "1 of 2 verdicts on measurements are the same" in text
     assert "holds under a stated condition (at noon)" in text and "C98" in text and "C99" not in text
     assert "2 of 2 verdicts" in carried_over_markdown(records, records)
     moved = [replace(others[0], condition="at night"), records[1]]

@@ -16,7 +16,7 @@ from vaelib.errors import MendableError
 from vaelib.pca import active_directions, eigenvalues
 from vaelib.study import claims
 from vaelib.study.claims import Task, quantities
-from vaelib.study.claims.criteria import Claim
+from vaelib.study.claims.criteria import Claim, Kind
 from vaelib.study.claims.quantities import Run
 from vaelib.study.measures import baselines
 from vaelib.study.models import LARGE_BETA
@@ -228,11 +228,12 @@ def comparison_markdown(references: Mapping[str, Results]) -> str:
 
 
 def carried_over_markdown(one: Sequence[ClaimRecord], other: Sequence[ClaimRecord]) -> str:
-    """How many verdicts two sets of records share, and the others, each with its condition."""
+    """How many verdicts on measurements two sets of records share, and all that differ, each with its condition."""
     by_id = {record.id: record for record in other}
     pairs = [(record, by_id[record.id]) for record in one if record.id in by_id]
     rows = [(a.id, a.claim.statement, a.words, b.words) for a, b in pairs if a.words != b.words]
-    same = f"{len(pairs) - len(rows)} of {len(pairs)} verdicts are the same, with their conditions.\n\n"
+    agree = [a.words == b.words for a, b in pairs if a.claim.kind == Kind.MEASUREMENT]
+    same = f"{sum(agree)} of {len(agree)} verdicts on measurements are the same, with their conditions.\n\n"
     return same + table(rows, "claim", "the source says", one[0].profile, other[0].profile)
 
 

@@ -151,7 +151,9 @@ def _beside(finding: Finding, places: Sequence[Sequence[Finding]]) -> str:
                 for f in control.findings:
                     if f.metric == finding.metric:
                         does = f"**{_does(f)}**" if False in control.agrees else _does(f)
-                        found.setdefault((control.name, control.role), []).append((f"{f.mean:.3g}", does))
+                        found.setdefault((control.name, control.role), []).append(
+                            (f"{f.mean:.3g}" if f.known else "-", does)
+                        )
     return "<br>".join(
         f"{name}: {' / '.join(mean for mean, _ in said)}, {role}: {' / '.join(dict.fromkeys(does for _, does in said))}"
         for (name, role), said in found.items()
