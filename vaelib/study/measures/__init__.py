@@ -9,7 +9,7 @@ from vaelib.study.measures.baselines import Baselines, baselines, few_label_base
 from vaelib.study.measures.bounds import bits, bound, dial_arrival, dial_gradient, evidence, linear_optimum, support
 from vaelib.study.measures.codes import encoder_path, few_labels, latent, variance
 from vaelib.study.measures.judged import judged, judged_data, twin_judged
-from vaelib.study.measures.measured import judged_by_all, measured, measurement_key
+from vaelib.study.measures.measured import Asked, judged_by_all, measured, measurement_key
 from vaelib.study.measures.profiles import bounds_by_split, budget, linear_scale
 from vaelib.study.measures.readings import read_bits, twin_read_bits
 from vaelib.study.measures.rungs import fitted_rungs, rung
