@@ -202,7 +202,7 @@ def form(name: str, profile: str, seed: int, *, commit: str, cache: Cache = None
 
 
 def kept(file: Path, profile: str) -> Evidence:
-    """What a file holds, nothing if there is none; raises `ResultsError` if it is another profile's, or no such file."""
+    """What a file holds, nothing if there is none; raises `ResultsError` for one of another profile, or of none."""
     found = load(file) if file.exists() else Evidence(profile, ())
     if found.profile != profile:
         raise ResultsError(f"{file} holds frames of profile {found.profile}; name another file for {profile}")
