@@ -344,13 +344,15 @@ def test_a_part_depends_on_the_code_that_forms_it_on_what_its_rows_are_called_an
     assert depends("over_sigma", "quick", 0) != before, "pPCA's curve is no measurement, so its code counts"
 
 
-def test_models_behind_a_part_come_with_their_start_and_their_judges():
+def test_models_behind_a_part_come_with_their_start_and_their_judges(monkeypatch):
     found = {key(model) for model in models("ladder", "quick", 0)}
     assert {key(find_vae(name)) for name in (ladder.BASE, *ladder.TRAINED)} <= found
     judges = {key(judge) for several in judge_experiments("quick").values() for judge in several}
     assert judges == {key(model) for model in models("references", "quick", 0)}
     polished = find_vae("polished-linear-d2")
-    assert {key(polished), key(polished.start)} <= {key(model) for model in models("linear", "quick", 0)}
+    alone = Frame(form_one, lambda profile, seed: [Asked(summary, polished)])
+    monkeypatch.setitem(evidence.FRAMES, "one", alone)
+    assert {key(polished), key(polished.start)} <= {key(model) for model in models("one", "quick", 0)}
 
 
 def judged(rows):
