@@ -19,9 +19,9 @@ from vaelib.study.measures.controls import (
     structure_controls,
 )
 from vaelib.study.measures.judged import judged, judged_data, twin_judged
-from vaelib.study.measures.measured import judged_by_all, measured, measurement_key
+from vaelib.study.measures.measured import Asked, judged_by_all, measured, measurement_key
 from vaelib.study.measures.profiles import bounds_by_split, budget, linear_scale
-from vaelib.study.measures.readings import read_bits, twin_read_bits
+from vaelib.study.measures.readings import local_evidence, read_bits, twin_read_bits
 from vaelib.study.measures.rungs import fitted_rungs, rung
 from vaelib.study.measures.samples import alpha_frechet, fitted_prior, summary
 from vaelib.study.measures.structure import (
@@ -31,6 +31,5 @@ from vaelib.study.measures.structure import (
     posterior_correlation,
     quantiles_judged,
     recognised,
-    refitted_bound,
     twin_bound,
 )

@@ -4,19 +4,17 @@ The counterparts, which say what a criterion must and must not accept, are in `v
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from vaelib.data import Images, dequantise
-from vaelib.diagnostics.bits import log_mass
 from vaelib.diagnostics.latent import code_means, mean_absolute_correlation
 from vaelib.diagnostics.samples import edge_energy, features, frechet_distance, label_change_rate
-from vaelib.diagnostics.shown import effective_sample_size, weighted_probability
+from vaelib.diagnostics.shown import effective_sample_size
 from vaelib.diagnostics.variance import neighbour_correlation, pixel_covariance, residual_draws
 from vaelib.objectives import elbo_nats
-from vaelib.readings import refit_encoder, twin
+from vaelib.readings import twin
 from vaelib.sampling import ancestral_sampling, quantile_images, reconstructions, sampled_codes
 from vaelib.seeding import seeded
 from vaelib.study.classifier import Classifier, blur
@@ -27,8 +25,8 @@ from vaelib.vae import VAE
 Judges = Mapping[str, Sequence[Classifier]]
 #: Distances of the quantiles from the mean image, in standard deviations, and the blur that must not pass for one.
 QUANTILES, QUANTILE_BLUR = (0.5, 1.0, 2.0), 2.0
-#: Draws of code and noise behind a bound; images and draws behind the shape of p(z|x) and behind refitted bounds.
-TWIN_DRAWS, SHAPE_IMAGES, SHAPE_DRAWS, REFITTED_IMAGES, REFITTED_DRAWS = 8, 200, 4_096, 200, 256
+#: Draws of code and noise behind a bound; images and draws behind the shape of p(z|x).
+TWIN_DRAWS, SHAPE_IMAGES, SHAPE_DRAWS = 8, 200, 4_096
 
 
 @torch.no_grad()
@@ -172,25 +170,3 @@ def twin_bound(vae: VAE, *, experiment: VaeExperiment, test: Images) -> dict[str
     with seeded(experiment.seed):
         bounds = [elbo_nats(model, dequantise(test.images)).mean() for _ in range(TWIN_DRAWS)]
     return {"twin_bound_nats": torch.stack(bounds).mean().item()}
-
-
-def refitted_bound(vae: VAE, *, experiment: VaeExperiment, train: Images, test: Images) -> dict[str, float]:
-    """ln P(x) in nats, importance-weighted, with the encoder as it is and after it was fitted to this p(x) alone, and
-    the effective sample sizes, of `REFITTED_DRAWS`; means over the first test images.
-    """
-    with seeded(experiment.seed), torch.enable_grad():
-        refitted = refit_encoder(vae, partial(_elbo, experiment), [train.images])
-    return _weighted("given", vae, experiment, test) | _weighted("refitted", refitted, experiment, test)
-
-
-def _elbo(experiment: VaeExperiment, vae: VAE, x: Tensor) -> Tensor:
-    return elbo_nats(vae, experiment.pixels(x))
-
-
-@torch.no_grad()
-def _weighted(name: str, vae: VAE, experiment: VaeExperiment, test: Images) -> dict[str, float]:
-    of = partial(weighted_probability, vae, dequantised=experiment.dequantised, samples=REFITTED_DRAWS, mass=log_mass)
-    with seeded(experiment.seed):
-        found = [of(few) for few in test.images[:REFITTED_IMAGES].split(10)]
-    log_px, draws = (torch.cat([getattr(part, field) for part in found]) for field in ("log_px", "effective"))
-    return {f"{name}_nats": log_px.double().mean().item(), f"{name}_draws": draws.double().mean().item()}
