@@ -154,10 +154,11 @@ def _beside(finding: Finding, places: Sequence[Sequence[Finding]]) -> str:
                         found.setdefault((control.name, control.role), []).append(
                             (f"{f.mean:.3g}" if f.known else "-", does)
                         )
-    return "<br>".join(
-        f"{name}: {' / '.join(mean for mean, _ in said)}, {role}: {' / '.join(dict.fromkeys(does for _, does in said))}"
-        for (name, role), said in found.items()
-    )
+    lines = []
+    for (name, role), said in found.items():
+        means, does = zip(*said, strict=True)
+        lines.append(f"{name}: {' / '.join(means)}, {role}: {' / '.join(does if len(set(does)) > 1 else does[:1])}")
+    return "<br>".join(lines)
 
 
 def _does(finding: Finding) -> str:
