@@ -13,7 +13,9 @@ from vaelib.study import claims
 from vaelib.study import models as catalogue
 from vaelib.study.claims.criteria import Case, Claim, at_least
 from vaelib.study.claims.quantities import constant
+from vaelib.study.reference import Results
 from vaelib.study.trained import entry
+from vaelib.study.verdicts import evaluate
 
 BOOK = Path(__file__).parents[2] / "book"
 
@@ -68,10 +70,14 @@ def test_the_page_of_changes_compares_with_the_first_edition_beside_the_results(
     changed = Claim("C01", "5.2", "said otherwise", tested={"nowhere": case})
     monkeypatch.setattr(claims, "CLAIMS", (changed,))
     monkeypatch.setattr(pages.verdicts, "records", lambda profile, seed: [])
+    monkeypatch.setattr(pages.editions, "out_of_date", lambda results: [])
+    measured = Results([evaluate(changed, "full", seeds=[0])], {})
+    monkeypatch.setattr(pages.reference, "load_all", lambda folder: {"full": measured})
     pages.write(tmp_path, profile="quick", seed=0)
     text = (tmp_path / "what_changed.md").read_text(encoding="utf-8")
     assert "1 of 1 claims of the first edition differ: instrument 1" in text and "*said otherwise*" in text
-    assert "| profile full    | holds           | not measured yet |" in text
+    assert "| profile full    | holds           | holds            |" in text
+    assert "| profile fashion | does not hold   | not measured yet |" in text
     assert "d = 2, dequantised pixels" in text and "- nowhere: m, at least 0: `1`" in text
 
 

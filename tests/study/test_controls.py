@@ -158,7 +158,10 @@ def test_controls_stand_in_the_row_of_their_criterion_with_their_means():
     assert [line for line in rows if said in line] == [line for line in rows if "| here " in line and "| a " in line]
     assert len([line for line in rows if line.startswith("| C99")]) == 3, "and has no row of its own"
     assert said in verdicts.verdicts_markdown([record])
-    assert "faint noise: 0.4 / 0.1, must miss: misses" in verdicts.as_markdown([record], {"full": [other]})
+    assert "faint noise: 0.4 / 0.1, must miss: misses |" in verdicts.as_markdown([record], {"full": [other]})
+    loud = measured(Case(ABOVE, must_miss={"real digits, faint noise": {"a": constant(4)}}), explored=later)
+    three = verdicts.as_markdown([record], {"full": [other], "fashion": [loud]})
+    assert "faint noise: 0.4 / 0.1 / 4, must miss: misses / misses / **meets** |" in three
 
 
 def test_a_control_that_failed_stands_out_and_one_that_only_meets_a_part_does_not():

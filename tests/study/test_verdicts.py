@@ -150,5 +150,6 @@ def test_tables_show_every_verdict_and_every_measurement():
     record = evaluate(shifted, "quick", seeds=[0, 1])
     assert "| **undecided** (differs between seeds: always)" in verdicts.verdicts_markdown([record])
     assert "Profile quick, seeds 0, 1." in verdicts.verdicts_markdown([record])
+    assert "| C99     | a test (5) " in verdicts.verdicts_markdown([record]), "the number alone, for it becomes a link"
     table = verdicts.as_markdown([record])
     assert all(said in table for said in ("the metric", "at least 2", "1.50 ± 0.71", "1 of 2"))

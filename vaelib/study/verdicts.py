@@ -127,11 +127,11 @@ def verdicts_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Seque
     rows = []
     for r in records:
         said = r.words.replace(r.verdict, f"**{r.verdict}**", 1)
-        of = f"{r.id}, {r.claim.section}"
+        source = f"{r.claim.statement} ({r.claim.section})"
         beside = dict.fromkeys(_beside(f, [r.findings]) for f in r.criteria)
         names = [e.get(r.id, NOT_MEASURED) for e in elsewhere]
-        rows.append([of, r.claim.statement, said, *names, "<br>".join(filter(None, beside))])
-    headers = ["claim, section", "the source says", "this build finds", *(f"profile {name}" for name in others)]
+        rows.append([r.id, source, said, *names, "<br>".join(filter(None, beside))])
+    headers = ["claim", "the source says (section)", "this build finds", *(f"profile {name}" for name in others)]
     return _origin(records, others) + _with_controls(rows, headers)
 
 
@@ -154,10 +154,11 @@ def _beside(finding: Finding, places: Sequence[Sequence[Finding]]) -> str:
                         found.setdefault((control.name, control.role), []).append(
                             (f"{f.mean:.3g}" if f.known else "-", does)
                         )
-    return "<br>".join(
-        f"{name}: {' / '.join(mean for mean, _ in said)}, {role}: {' / '.join(dict.fromkeys(does for _, does in said))}"
-        for (name, role), said in found.items()
-    )
+    lines = []
+    for (name, role), said in found.items():
+        means, does = zip(*said, strict=True)
+        lines.append(f"{name}: {' / '.join(means)}, {role}: {' / '.join(does if len(set(does)) > 1 else does[:1])}")
+    return "<br>".join(lines)
 
 
 def _does(finding: Finding) -> str:
