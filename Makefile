@@ -8,9 +8,10 @@ PYTHON ?= python3
 UV ?= uv
 # Seconds that one cell of a notebook may take.
 TIMEOUT ?= 3600
-# What `make reference` measures: full or fashion, and its seeds.
+# What `make reference` measures: full or fashion, its seeds, and of section 5.5 some frames, as fair,ladder, or all.
 REFERENCE ?= full
 SEEDS ?= 0-4
+FRAMES ?=
 # The name under which `make bench` stores what it measured: that of the processor, in small letters and hyphens.
 MACHINE ?= $(or $(shell { sed -n '/^model name/{s/.*: //p;q;}' /proc/cpuinfo || sysctl -n machdep.cpu.brand_string; } 2>/dev/null \
     | sed -E 's/\((R|TM)\)//g; s/ *@.*//; s/[^[:alnum:]]+/-/g; s/-$$//' | tr '[:upper:]' '[:lower:]'),unknown)
@@ -147,8 +148,10 @@ test-site: $(ENV) ## the built site in Chromium: every page, light and dark, 128
 	@BOOK_HTML="$(or $(SITE),_build/html)" $(BIN)/python -m pytest $(XDIST) $(and $(XDIST),loadgroup) tests/site
 browser: $(ENV) ## install the Chromium that comes with playwright, where the system has none
 	@$(BIN)/playwright install --with-deps chromium
-reference: $(ENV) ## measure all claims over five seeds on the full data (an hour and a half) and store the values
+reference: $(ENV) ## measure all claims, and what 5.5 shows, over five seeds on the full data (hours) and store the values
 	@$(BIN)/vaelib claims book/results/$(REFERENCE).json --profile $(REFERENCE) --seeds $(SEEDS) --jobs $(JOBS)
+	@$(BIN)/vaelib evidence book/results/evidence/$(REFERENCE).json --profile $(REFERENCE) --seeds $(SEEDS) --jobs $(JOBS) \
+	    $(if $(FRAMES),--frames "$(FRAMES)")
 # pythae asks for a package that this Python does not admit, so it is installed alone and beside the environment.
 bench: $(ENV) ## measure speed: loops, machine, sizes, the whole book (an hour); the book shows the result as MACHINE's
 	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target _build/bench -r benchmarks/requirements.txt

@@ -222,7 +222,7 @@ def test_a_book_bears_a_model_that_cannot_be_trained_under_a_later_seed_but_not_
 ):
     lost = replace(catalogue.find("simple-d2", seed=seed), learning_rate=1e30)
     monkeypatch.setattr(catalogue, "behind_the_book", lambda profile, seed: [lost, catalogue.find("sigma-1-d2")])
-    monkeypatch.setattr("vaelib.build.cli._measure", lambda pieces, jobs: None)
+    monkeypatch.setattr("vaelib.build.cli.measure", lambda pieces, jobs: None)
     result = run("train", "--jobs", "1")
     assert result.exit_code == code
     assert f"Failed: simple-d2 (quick, seed {seed}): " in result.output

@@ -31,7 +31,7 @@ MODEL = """    wide = partial(heads.WidePixels, sigma=0.1)
 """
 CLAIM = """
 C26 = Claim("C26", "5.2", "a wide Gaussian keeps a rate")
-C26.tested["d = 20"] = {"rate, nats": at_least(0, of(latent, "wide-d20", "rate_nats"))}
+C26.tested["d = 20"] = Case({"rate, nats": at_least(0, of(latent, "wide-d20", "rate_nats"))})
 """
 FIGURE = """\
 import torch

@@ -1,14 +1,21 @@
 r"""The page that says how the book was computed repeats what was recorded, and guesses nothing."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import nbformat
 import pytest
 
 from vaelib import mnist
 from vaelib.build import pages
+from vaelib.study import claims
 from vaelib.study import models as catalogue
+from vaelib.study.claims.criteria import Case, Claim, at_least
+from vaelib.study.claims.quantities import constant
 from vaelib.study.trained import entry
+
+BOOK = Path(__file__).parents[2] / "book"
 
 
 def cells(markdown):
@@ -46,6 +53,26 @@ def test_seconds_of_notebooks_are_those_that_papermill_noted(tmp_path):
     for path, seconds in zip(paths, (1.25, 3.5), strict=True):
         nbformat.write(nbformat.v4.new_notebook(metadata={"papermill": {"duration": seconds}}), path)
     assert cells(pages.notebook_seconds(paths)) == [("{doc}`one`", "1.2"), ("{doc}`two`", "3.5"), ("all", "4.8")]
+
+
+def test_every_page_that_the_book_includes_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", ())
+    pages.write(tmp_path / "_generated", profile="quick", seed=0)
+    texts = [page.read_text(encoding="utf-8") for page in BOOK.glob("*.md")]
+    included = {name for text in texts for name in re.findall(r"```{include} _generated/(.*)", text)}
+    assert included == {page.name for page in (tmp_path / "_generated").iterdir()}
+
+
+def test_the_page_of_changes_compares_with_the_first_edition_beside_the_results(tmp_path, monkeypatch):
+    case = Case({"m": at_least(0, constant(1))})
+    changed = Claim("C01", "5.2", "said otherwise", tested={"nowhere": case})
+    monkeypatch.setattr(claims, "CLAIMS", (changed,))
+    monkeypatch.setattr(pages.verdicts, "records", lambda profile, seed: [])
+    pages.write(tmp_path, profile="quick", seed=0)
+    text = (tmp_path / "what_changed.md").read_text(encoding="utf-8")
+    assert "1 of 1 claims of the first edition differ: instrument 1" in text and "*said otherwise*" in text
+    assert "| profile full    | holds           | not measured yet |" in text
+    assert "d = 2, dequantised pixels" in text and "- nowhere: m, at least 0: `1`" in text
 
 
 def test_the_data_are_told_with_their_whole_checksum():

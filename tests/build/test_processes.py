@@ -12,7 +12,7 @@ import pytest
 from machines import notebook
 
 from vaelib.build import processes
-from vaelib.build.cli import _progress
+from vaelib.build.attended import progress
 
 #: A bound for what hangs; nothing is judged by it.
 PATIENCE = 120
@@ -148,7 +148,7 @@ def test_where_there_is_no_terminal_progress_is_lines_with_an_estimate(colours, 
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(processes, "PATIENCE", 0.01)
     told = ""
-    with _progress("measuring", 4, "pieces") as advance:
+    with progress("measuring", 4, "pieces") as advance:
         advance(1)
         while "measuring: 1 of 4 pieces, about 0 s left" not in told:
             told += capsys.readouterr().out

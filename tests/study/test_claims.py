@@ -8,7 +8,7 @@ import pytest
 
 from vaelib.study import claims
 from vaelib.study.claims import quantities
-from vaelib.study.claims.criteria import Claim, at_least, at_most, between
+from vaelib.study.claims.criteria import Case, Claim, Kind, at_least, at_most, between
 from vaelib.study.claims.quantities import Run, baseline, constant, history, largest, least, of, rises
 from vaelib.study.measures import bits, dial_arrival, summary
 from vaelib.study.models import behind_the_claims, claim_seeds
@@ -55,9 +55,17 @@ def test_each_claim_in_scope_is_there_once_and_in_order():
 
 def test_every_criterion_has_an_end_and_every_case_a_condition_of_its_own():
     for claim in claims.CLAIMS:
-        assert not claim.tested.keys() & claim.explored.keys(), claim.id
-        for _, metric, criterion in claim.criteria:
-            assert math.isfinite(criterion.low) or math.isfinite(criterion.high), metric
+        conditions = [*claim.tested, *claim.checked, *claim.explored]
+        assert len(set(conditions)) == len(conditions), claim.id
+        for measurand in claim.measurands:
+            ends = measurand.criterion.low, measurand.criterion.high
+            assert any(map(math.isfinite, ends)), measurand.metric
+
+
+def test_a_theorem_is_checked_and_everything_else_is_tested():
+    for claim in claims.CLAIMS:
+        proved = claim.kind == Kind.THEOREM
+        assert bool(claim.tested) != proved and (claim.checked or not proved), claim.id
 
 
 def test_a_claim_stands_in_the_module_of_its_section():
@@ -89,8 +97,8 @@ def test_a_threshold_in_words_is_the_closed_interval(criterion, words):
 def test_a_claim_reads_all_that_it_needs_and_nothing_else(reads):
     for claim in claims.CLAIMS:
         reads.clear()
-        for *_, criterion in claim.criteria:
-            criterion.quantity.value(RUN)
+        for measurand in claim.measurands:
+            measurand.criterion.quantity.value(RUN)
         assert set(reads) == {need.name for need in claim.needs} - {"audit"}, claim.id
 
 
@@ -133,7 +141,7 @@ def test_a_measurement_beside_another_model_needs_both():
 def test_a_piece_of_work_is_made_once_whatever_asks_for_it(reads, monkeypatch):
     ratio = of(summary, "geco-d20", "mse") / (of(summary, "geco-d20", "kl_nats") + baseline("mse_mean_image"))
     both = [
-        Claim(id, "5", "a test", {"always": {"m": at_least(0, quantity)}})
+        Claim(id, "5", "a test", tested={"always": Case({"m": at_least(0, quantity)})})
         for id, quantity in (("C98", ratio), ("C99", ratio / of(bits, "geco-d20", "bits")))
     ]
     monkeypatch.setattr(claims, "CLAIMS", both)
@@ -155,8 +163,8 @@ def test_a_piece_without_its_model_leaves_the_others_alone(monkeypatch):
         raise NonFiniteLossError("the loss is nan")
 
     monkeypatch.setattr(quantities, "measured", fails)
-    case = {"always": {"m": at_least(0, of(summary, "geco-d20", "mse"))}}
-    monkeypatch.setattr(claims, "CLAIMS", [Claim("C99", "5", "a test", case)])
+    case = {"always": Case({"m": at_least(0, of(summary, "geco-d20", "mse"))})}
+    monkeypatch.setattr(claims, "CLAIMS", [Claim("C99", "5", "a test", tested=case)])
     assert [piece() for piece in claims.pieces("quick", [0])] == [None]
 
 
@@ -166,7 +174,7 @@ def test_the_models_that_claims_need_are_those_whose_role_says_so():
 
 
 def test_a_model_is_needed_with_the_one_that_it_starts_from(monkeypatch):
-    case = {"always": {"m": at_least(0, of(bits, "neighbourhood-kept-d20", "bits"))}}
-    task = (Claim("C99", "5", "a test", case), RUN)
+    case = {"always": Case({"m": at_least(0, of(bits, "neighbourhood-kept-d20", "bits"))})}
+    task = (Claim("C99", "5", "a test", tested=case), RUN)
     names = {model.name for model in claims.models([task]).values()}
     assert names == {"classifier", "neighbourhood-kept-d20", "calibrated-flow-d20"}

@@ -13,8 +13,9 @@ import pytest
 from vaelib import data
 from vaelib.study import claims, reference, speed, verdicts
 from vaelib.study.claims import quantities
-from vaelib.study.claims.criteria import Claim, at_least
+from vaelib.study.claims.criteria import Case, Claim, at_least
 from vaelib.study.claims.quantities import Quantity, of
+from vaelib.study.judging import Verdict
 from vaelib.study.measures import bits, summary
 from vaelib.study.models import claim_seeds
 from vaelib.study.reference import (
@@ -32,7 +33,7 @@ from vaelib.study.reference import (
     out_of_date,
     save,
 )
-from vaelib.study.verdicts import Verdict, evaluate
+from vaelib.study.verdicts import evaluate
 from vaelib.training import NonFiniteLossError
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
@@ -42,8 +43,8 @@ NOTHING = Results([], {})
 def claim(id: str, low: float, *, later: bool = False, formula: str = "seed / 3") -> Claim:
     """A claim that holds under the seeds from `low` on."""
     criteria = {"the seed": at_least(low / 3, Quantity(formula, (), lambda run: run.seed / 3))}
-    cases = {"always": criteria} | ({} if later else {"too": criteria})
-    return Claim(id, "5", "a test", cases, {"too": criteria} if later else {})
+    cases = {"always": Case(criteria)} | ({} if later else {"too": Case(criteria)})
+    return Claim(id, "5", "a test", tested=cases, explored={"too": criteria} if later else {})
 
 
 def said(seeds):
@@ -115,8 +116,8 @@ def test_a_model_that_could_not_be_trained_is_stored_as_null_and_read_as_nan(mea
             raise NonFiniteLossError("the loss is nan")
         return 1.0
 
-    case = {"always": {"m": at_least(0, Quantity("m", (), measure))}}
-    monkeypatch.setattr(claims, "CLAIMS", (Claim("C98", "5", "a test", case),))
+    case = {"always": Case({"m": at_least(0, Quantity("m", (), measure))})}
+    monkeypatch.setattr(claims, "CLAIMS", (Claim("C98", "5", "a test", tested=case),))
     records, file = [evaluate(claims.CLAIMS[0], "quick", seeds=[0, 1])], measured[1]
     save(records, file, began=said([0, 1]), before=NOTHING)
     assert json.loads(file.read_text(), parse_constant=pytest.fail)["claims"]["C98"][0]["values"] == [1.0, None]
@@ -189,9 +190,8 @@ def test_seeds_that_are_added_give_what_a_run_under_all_of_them_gives(measured):
 def test_only_a_claim_that_has_changed_is_measured_again(measured, monkeypatch):
     _, file = measured
     other = Quantity("1 + seed / 3", (), lambda run: 1 + run.seed / 3)
-    changed = Claim(
-        "C99", "5", "a test", {condition: {"the seed": at_least(0, other)} for condition in ("always", "too")}
-    )
+    case = Case({"the seed": at_least(0, other)})
+    changed = Claim("C99", "5", "a test", tested={"always": case, "too": case})
     monkeypatch.setattr(claims, "CLAIMS", (claims.CLAIMS[0], changed, claim("C97", 0)))
     assert out_of_date(load(file)) == ["C99"], "and what is not there is not old"
     before = kept(file, "quick", [1, 4])
@@ -210,8 +210,8 @@ def test_what_is_kept_is_not_measured(measured, monkeypatch):
 
     kind = Quantity("seed / 3", (), measure)
     for found in claims.CLAIMS:
-        for case in (found.tested | found.explored).values():
-            case["the seed"] = at_least(0, kind)
+        for criteria in (*(case.criteria for case in found.tested.values()), *found.explored.values()):
+            criteria["the seed"] = at_least(0, kind)
     assert [record.findings[0].values for record in completed(before, "quick", [4, 1])] == [
         record.findings[0].values for record in records
     ]
@@ -248,7 +248,7 @@ def test_results_of_another_profile_or_of_other_seeds_are_not_kept(measured, mon
 
 
 def judged(quantity, *, low=0.0, metric="m"):
-    return Claim("C99", "5", "a test", {"always": {metric: at_least(low, quantity)}})
+    return Claim("C99", "5", "a test", tested={"always": Case({metric: at_least(low, quantity)})})
 
 
 def test_what_a_claim_depends_on_are_its_formula_its_seeds_and_the_models_and_measures_behind_it(monkeypatch):
@@ -281,7 +281,7 @@ def test_what_carries_over_is_counted_and_the_rest_named_with_its_condition(meas
     records, _ = measured
     others = [replace(records[0], verdict=Verdict.CONDITIONAL, condition="at noon"), records[1]]
     text = carried_over_markdown(records, others)
-    assert "1 of 2 verdicts are the same" in text
+    assert "1 of 2 verdicts on measurements are the same" in text
     assert "holds under a stated condition (at noon)" in text and "C98" in text and "C99" not in text
     assert "2 of 2 verdicts" in carried_over_markdown(records, records)
     moved = [replace(others[0], condition="at night"), records[1]]
@@ -307,7 +307,7 @@ def test_tables_have_a_column_for_each_reference(measured):
     records, file = measured
     others = {"quick": load(file).records}
     assert "profile quick" in verdicts.verdicts_markdown(records, others)
-    assert "mean ± sd, quick" in verdicts.as_markdown(records, others)
+    assert "mean ± sd (seeds that meet it), quick" in verdicts.as_markdown(records, others)
     assert "Reference: profile quick, seeds 4, 1." in verdicts.as_markdown(records, others)
 
 

@@ -189,9 +189,9 @@ def test_training_stops_at_the_first_length_that_the_next_does_not_better():
 @over(("d", "sigma"), [(2, 0.3), (2, None)])
 @pytest.mark.usefixtures("noise")
 def test_beside_the_networks_stands_the_best_linear_model(d, sigma):
-    for remembered in (profiles._split, profiles._spectrum, profiles._linear):
+    for remembered in (profiles._split, profiles._spectrum, profiles.best_linear):
         remembered.cache_clear()
-    found = profiles._linear("quick", d, sigma)
+    found = profiles.best_linear("quick", d, sigma)
     train, test = profiles._split("quick")
     model = ppca(spectrum(train), latent_dim=d)
     other = model.sigma if sigma is None else sigma
@@ -199,5 +199,5 @@ def test_beside_the_networks_stands_the_best_linear_model(d, sigma):
     assert found["ppca_test"] == pytest.approx(evidence_nats(test, *decoder, other).mean().item())
     total = train.var(dim=0, correction=0).sum().item()
     assert found["ppca_explained"] == pytest.approx(decoder.W.square().sum().item() / total)
-    for remembered in (profiles._split, profiles._spectrum, profiles._linear):
+    for remembered in (profiles._split, profiles._spectrum, profiles.best_linear):
         remembered.cache_clear()

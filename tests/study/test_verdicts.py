@@ -1,14 +1,16 @@
 r"""From numbers to verdicts: what several seeds and several cases say together."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from vaelib.study import claims, verdicts
-from vaelib.study.claims.criteria import Claim, Criterion, at_least
+from vaelib.study.claims.criteria import Case, Claim, Criterion, at_least
 from vaelib.study.claims.quantities import Quantity
+from vaelib.study.judging import Verdict, judge
 from vaelib.study.models import claim_seeds
-from vaelib.study.verdicts import Verdict, evaluate, judge
+from vaelib.study.verdicts import evaluate
 from vaelib.training import NonFiniteLossError
 
 
@@ -21,7 +23,7 @@ SEED = of_seed(lambda seed: seed)
 
 
 def claim(criteria: dict[str, Criterion]) -> Claim:
-    return Claim("C99", "5", "a test", {"always": criteria})
+    return Claim("C99", "5", "a test", tested={"always": Case(criteria)})
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,8 @@ def test_a_condition_names_the_cases_that_pass_under_every_seed_and_counts_the_o
 
 def test_a_case_that_was_added_later_is_shown_and_not_judged():
     missed, met = ({"m": at_least(low, SEED)} for low in (9, 0))
-    record = evaluate(Claim("C99", "5", "a test", {"first": missed}, {"second": met}), "quick", seeds=[0, 1])
+    both = Claim("C99", "5", "a test", tested={"first": Case(missed)}, explored={"second": met})
+    record = evaluate(both, "quick", seeds=[0, 1])
     assert record.verdict == Verdict.FAILS
     assert [finding.condition for finding in record.findings] == ["first", "second (exploratory)"]
 
@@ -94,7 +97,7 @@ def test_a_model_that_cannot_be_trained_is_no_evidence_and_spares_the_other_seed
     assert record.findings[0].met == (True, None, True) and math.isnan(record.findings[0].values[1])
     assert (record.findings[0].mean, record.findings[0].spread) == (2, pytest.approx(math.sqrt(2)))
     assert "| 2.0 ± 1.4" in verdicts.as_markdown([record])
-    assert "| 2 of 2, 1 not trained" in verdicts.as_markdown([record])
+    assert "(2 of 2, 1 not trained" in verdicts.as_markdown([record])
     assert record.verdict == Verdict.UNDECIDED
     nowhere = evaluate(positive, "quick", seeds=[1])
     assert nowhere.verdict == Verdict.UNMEASURED
@@ -115,7 +118,7 @@ def test_one_missed_criterion_settles_a_case_whatever_is_unknown_of_the_others()
 def test_what_is_within_two_standard_deviations_of_a_threshold_is_called_close(seeds, close):
     record = evaluate(claim({"m": at_least(-1, SEED)}), "quick", seeds=seeds)
     assert record.findings[0].close == close
-    assert ("3 of 3, close" in verdicts.as_markdown([record])) == close
+    assert ("(3 of 3, close)" in verdicts.as_markdown([record])) == close
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,7 @@ def test_a_mean_ends_where_its_standard_deviation_does(values, words):
 
 
 def test_records_are_of_the_claims_that_are_asked_for_over_the_seeds_of_claims(monkeypatch):
-    one, other = (Claim(id, "5", "a test", {"always": {"m": at_least(0, SEED)}}) for id in ("C98", "C99"))
+    one, other = (replace(claim({"m": at_least(0, SEED)}), id=id) for id in ("C98", "C99"))
     monkeypatch.setattr(claims, "CLAIMS", (one, other))
     assert [record.id for record in verdicts.records("quick", seed=4)] == ["C98", "C99"]
     (record,) = verdicts.records("quick", seed=4, ids=["C99"])

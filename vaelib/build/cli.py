@@ -3,29 +3,21 @@ r"""The command line: train and list the models of the chapter, measure its clai
 import json
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from vaelib.build import given
-from vaelib.build.processes import end_in_order, now_and_then, time_left
+from vaelib.build.attended import console, make, measure, progress
+from vaelib.build.processes import end_in_order
 from vaelib.errors import MendableError
 
-if TYPE_CHECKING:  # torch is imported by the commands that need it
-    from vaelib.study.experiment import Experiment
-
-console = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 INTERRUPTED = 130
@@ -118,12 +110,12 @@ def train(
 
     named = models.chosen(names, profile, seed=seed) if names else []
     experiments = named or models.behind_the_book(profile, seed=seed)
-    failed = _make(experiments, jobs=jobs, device=device, retrain=retrain)
+    failed = make(experiments, jobs=jobs, device=device, retrain=retrain)
     if any(key(e) in failed for e in experiments if named or e.seed == seed):
         raise NonFiniteLossError(f"{len(failed)} of {len(experiments)} models failed, the others are kept; see above")
     if not named:  # tables and claims leave out a model under a later seed that cannot be trained, and say so
         pieces = claims.pieces(profile, models.claim_seeds(profile, seed))
-        _measure([*comparison.pieces(profile, seed=seed), *pieces], jobs=jobs)
+        measure([*comparison.pieces(profile, seed=seed), *pieces], jobs=jobs)
 
 
 @app.command()
@@ -148,7 +140,7 @@ def sweep(
 
     chosen = given.seeds(seeds)
     runs = [model for s in chosen for model in models.chosen(names, profile, seed=s)]
-    failed = _make(list({key(run): run for run in runs}.values()), jobs=jobs, scheduler=scheduler, device=device)
+    failed = make(list({key(run): run for run in runs}.values()), jobs=jobs, scheduler=scheduler, device=device)
     trained = {run.name for run in runs if isinstance(run, VaeExperiment) and key(run) not in failed}
     if trained:
         values = frame(sorted(trained), profile, chosen, summary).groupby("model")
@@ -172,10 +164,38 @@ def claims(output: Path, seeds: Seeds = "0-4", profile: Of = "full", jobs: Jobs 
     given.place(output)
     began, before = reference.origin(profile, chosen, commit=commit()), reference.kept(output, profile, chosen)
     if missing := reference.missing(before, profile, chosen):
-        _make(list(claims.models(missing).values()), jobs=jobs)
-        _measure(claims.measurements(missing), jobs=jobs)
+        make(list(claims.models(missing).values()), jobs=jobs)
+        measure(claims.measurements(missing), jobs=jobs)
     reference.save(reference.completed(before, profile, chosen), output, began=began, before=before)
     console.print(f"{len(claims.CLAIMS)} claims, {len(missing)} measurements of them added: {output}")
+
+
+@app.command()
+def evidence(
+    output: Path,
+    seeds: Seeds = "0-4",
+    profile: Of = "full",
+    frames: Annotated[str | None, typer.Option(help="Frames, such as fair,ladder; default: all.")] = None,
+    jobs: Jobs = None,
+    cache: Cache = None,
+) -> None:
+    """Measure what section 5.5 shows, frame by frame and seed by seed, and write each with its origin as it is done.
+
+    What the file already holds is kept; measured again is what was asked for and is out of date.
+    """
+    from vaelib.build.provenance import commit
+    from vaelib.study import evidence
+
+    chosen, names = given.seeds(seeds), given.listed(frames, evidence.FRAMES)
+    given.place(output)
+    said, todo = commit(), evidence.missing(evidence.kept(output, profile), names, chosen)
+    for name, seed in todo:
+        console.print(f"{name} ({profile} profile, seed {seed})")
+        if models := evidence.models(name, profile, seed):
+            make(models, jobs=jobs)
+        measure(evidence.pieces(name, profile, seed), jobs=jobs)
+        evidence.add(evidence.form(name, profile, seed, commit=said), output, profile)
+    console.print(f"{len(names)} frames, {len(todo)} parts of them added: {output}")
 
 
 @app.command("list")
@@ -245,7 +265,7 @@ def run_notebooks(
         provide(values["profile"])
     console.print(f"{len(pages)} notebooks, {len(pages) - len(old)} up to date")
     failed = 0
-    with _progress("notebooks", len(old), "executed") as advance:
+    with progress("notebooks", len(old), "executed") as advance:
         for done in notebooks.run_all(old, values, timeout=timeout, jobs=jobs):
             if done.error:
                 errors.print(f"[bold red]Error:[/] {escape(done.error)}")
@@ -288,63 +308,3 @@ def save_picture(notebook: File, figure: str, target: Path) -> None:
     given.notebook(notebook)
     given.place(target)
     target.write_bytes(picture(notebook, figure))
-
-
-def _make(
-    experiments: "Sequence[Experiment]", *, jobs: int | None, scheduler: str | None = None, **options: Any
-) -> set[str]:
-    """Train and measure, with a word on each model; the keys of those that failed."""
-    from vaelib.build.jobs import default_jobs, run_all
-    from vaelib.mnist import provide
-    from vaelib.study.trained import entry, key
-
-    if not scheduler:
-        given.device(options.get("device", "cpu"))
-    missing = {key(e): e.epochs for e in experiments if options.get("retrain") or not entry(e).exists()}
-    epochs = sum(missing.values())
-    if missing and not scheduler:  # else the machines that train have the images
-        provide(experiments[0].profile)
-    workers = jobs or default_jobs(len(experiments))
-    where = f"on {scheduler}" if scheduler else f"in {workers} {'process' if workers == 1 else 'processes'}"
-    cached = f"{len(experiments) - len(missing)} in the cache, {len(missing)} to train {where}"
-    console.print(f"{len(experiments)} models ({experiments[0].profile} profile): {cached}")
-    failed = set()
-    with _progress("training", len(missing), "models") as advance:
-        # One process, this one, says how far it is within a model too.
-        if alone := workers == 1 and not scheduler:
-            options["on_epoch"] = lambda epoch: advance(len(missing) / epochs)
-        for done in run_all(experiments, **options, jobs=workers, scheduler=scheduler):
-            for line in done.lines:
-                if not line.endswith("loaded"):
-                    console.print(line)
-            if done.error:
-                failed.add(key(done.experiment))
-                console.print(f"[bold red]Failed:[/] {escape(done.error)}")
-            if not alone and key(done.experiment) in missing:
-                advance(1)
-    return failed
-
-
-def _measure(pieces: Sequence[Callable[[], object]], *, jobs: int | None) -> None:
-    from vaelib.build.jobs import side_by_side
-
-    with _progress("measuring", len(pieces), "pieces") as advance:
-        for _ in side_by_side(pieces, jobs=jobs):
-            advance(1)
-
-
-@contextmanager
-def _progress(what: str, total: int, unit: str) -> Iterator[Callable[[float], None]]:
-    """A bar with an estimate of the time left; a line now and then where there is no terminal, as in a log."""
-    columns = BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TextColumn(unit), TimeElapsedColumn()
-    began = time.monotonic()
-
-    def say() -> None:
-        done = bar.tasks[task].completed
-        console.print(f"{what}: {done:.0f} of {total} {unit}{time_left(began, done, total)}")
-
-    lines = not (sys.stdout.isatty() and total)  # whatever the environment says of colours
-    with Progress(TextColumn(what), *columns, TimeRemainingColumn(), console=console, disable=lines) as bar:
-        task = bar.add_task(what, total=total)
-        with now_and_then(say) if lines else nullcontext():
-            yield partial(bar.advance, task)

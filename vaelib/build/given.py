@@ -4,7 +4,7 @@ import ast
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,14 @@ def seeds(text: str) -> list[int]:
     if None in found or not 0 < len(set(listed)) == len(listed) <= MAX_SEEDS:
         raise typer.BadParameter(f"{text!r} is no list of seeds such as 0-19 or 0,3,7-9")
     return listed
+
+
+def listed(text: str | None, known: Collection[str]) -> list[str]:
+    """Names from a text such as fair,ladder; all that are known where there is none."""
+    found = list(known) if text is None else [part.strip() for part in text.split(",")]
+    if wrong := [name for name in found if name not in known]:
+        raise typer.BadParameter(f"{wrong[0]!r} is none of {', '.join(known)}")
+    return found
 
 
 def assignments(texts: Sequence[str]) -> dict[str, Any]:

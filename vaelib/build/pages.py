@@ -1,4 +1,7 @@
-r"""What a build says of itself, as Markdown: its data, verdicts and models, and how all of it was computed."""
+r"""What a build says of itself, as Markdown: its data, verdicts and models, and how all of it was computed.
+
+And what of the verdicts is not that of the first edition.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +13,7 @@ import nbformat
 
 from vaelib import data
 from vaelib.build import provenance
-from vaelib.study import models, reference, verdicts
+from vaelib.study import editions, models, reference, verdicts
 from vaelib.study.experiment import Experiment, VaeExperiment
 from vaelib.study.trained import config, entry, key
 
@@ -36,11 +39,13 @@ def write(folder: Path, *, profile: str, seed: int, results: Path | None = None)
     folder above.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    references = {name: found.records for name, found in reference.load_all(results).items()}
+    found = reference.load_all(results)
+    references = {name: stored.records for name, stored in found.items()}
     notebooks = sorted(folder.resolve().parent.glob("[!.]*.ipynb"))
     pages = {
         "data": data_markdown(profile, seed=seed),
         "verdicts": verdicts.verdicts_markdown(verdicts.records(profile, seed=seed), references),
+        "what_changed": editions.changes_markdown(editions.changes(editions.first_edition(results), found)),
         "models": models_markdown(profile, seed=seed),
         "computed": computed_markdown(profile, seed=seed, notebooks=notebooks),
     }

@@ -52,6 +52,17 @@ def aggregate_variance(vae: VAE, x: Tensor) -> Tensor:
     return qz_x.mean.var(dim=0, correction=0) + qz_x.variance.mean(dim=0)
 
 
+def mean_absolute_correlation(codes: Tensor) -> float:
+    r"""Mean of :math:`|\rho_{ij}|` over pairs of dimensions :math:`i < j` of codes `[N, d]`, d at least 2.
+
+    >>> mean_absolute_correlation(torch.tensor([[-1.0, -2.0], [1.0, 2.0]]))
+    1.0
+    """
+    rho = torch.corrcoef(codes.double().T).clamp(-1, 1)
+    rows, columns = torch.triu_indices(len(rho), len(rho), offset=1)
+    return rho[rows, columns].abs().mean().item()
+
+
 @torch.no_grad()
 def kl_per_dimension_nats(vae: VAE, x: Tensor) -> Tensor:
     r""":math:`KL(q(z_i|x) \| p(z_i))`, `[B, d]` in nats, for x `[B, m]`; its sum over i is the KL of the ELBO.

@@ -66,22 +66,6 @@ def shown_log_mass(px_z: Distribution, x: Tensor, bins: Bins) -> Tensor:
     return log_mass(px_z, x, bins)
 
 
-def shown_elbo_nats(vae: VAE, x: Tensor, *, dequantised: bool) -> Tensor:
-    r""":math:`\ln P(x|z) + \ln p(z) - \ln q(z|x)` with one draw of z, `[B]` in nats, P that of the picture shown.
-
-    The evidence lower bound of the model of pictures, for x `[B, m]` of levels over 255. A model of dequantised pixels
-    encodes a dequantised copy.
-
-    >>> vae, x = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4), quantise(torch.rand(5, 6))
-    >>> bool((shown_elbo_nats(vae, x, dequantised=True) < 1).all())  # a probability: its logarithm is below 0
-    True
-    """
-    bins = Bins(dequantised=dequantised)
-    qz_x = vae.posterior(bins.uniform(x) if dequantised else x)
-    z = qz_x.rsample()
-    return shown_log_mass(vae.likelihood(z), x, bins) + vae.prior.log_prob(z) - qz_x.log_prob(z)
-
-
 class Weighted(NamedTuple):
     """An importance-weighted probability of each image, `[B]`, and how many draws of z it rests on.
 
@@ -107,12 +91,21 @@ def effective_sample_size(log_weights: Tensor) -> Tensor:
     return (2 * log_weights.logsumexp(dim=0) - (2 * log_weights).logsumexp(dim=0)).exp()
 
 
-def weighted_probability(vae: VAE, x: Tensor, *, dequantised: bool, samples: int, mass: LogMass) -> Weighted:
+def weighted_probability(
+    vae: VAE,
+    x: Tensor,
+    *,
+    dequantised: bool,
+    samples: int,
+    mass: LogMass,
+    posterior: Distribution | None = None,
+) -> Weighted:
     r""":math:`\frac1k \sum_i \frac{p(z_i) P(x|z_i)}{q(z_i|x)}`, :math:`z_i \sim q(z|x)`, k = `samples`.
 
     `mass` is how P(x|z) is counted: `log_mass` for the density, `shown_log_mass` for the picture. x `[B, m]` are levels
     over 255; raises ValueError where they are none, and for samples below 1. A model of dequantised pixels encodes one
-    dequantised copy of the image.
+    dequantised copy of the image. `posterior`, in the place of the encoder's q(z|x), is one for these images, such as
+    :func:`vaelib.readings.local_posterior` fits.
 
     >>> vae, x = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4), quantise(torch.rand(5, 6))
     >>> with torch.no_grad():
@@ -125,7 +118,7 @@ def weighted_probability(vae: VAE, x: Tensor, *, dequantised: bool, samples: int
     if not torch.allclose(x, quantise(x), rtol=0, atol=1e-3 / LEVELS):
         raise ValueError(f"bits are those of 256 levels, got {x.min():g} to {x.max():g}; give quantise(x)")
     bins = Bins(dequantised=dequantised)
-    qz_x = vae.posterior(bins.uniform(x) if dequantised else x)
+    qz_x = posterior or vae.posterior(bins.uniform(x) if dequantised else x)
     z = qz_x.sample((samples,))
     log_weights = vae.prior.log_prob(z) + mass(vae.likelihood(z), x, bins) - qz_x.log_prob(z)  # [k, B]
     return Weighted(log_weights.logsumexp(dim=0) - math.log(samples), effective_sample_size(log_weights))

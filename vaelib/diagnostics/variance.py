@@ -111,6 +111,34 @@ def covariance_share(x: Tensor) -> float:
     return (1 - x.var(dim=0).sum() / x.sum(dim=1).var()).item()
 
 
+def pixel_covariance(x: Tensor) -> float:
+    r""":math:`\sum_{i \neq j} \mathrm{Cov}(x_i, x_j)`, the second sum of equation 5.7, for images `[N, m]`.
+
+    >>> pixel_covariance(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))  # one pixel, twice: 2 * 0.5
+    1.0
+    """
+    x = x.double()
+    return (x.sum(dim=1).var() - x.var(dim=0).sum()).item()
+
+
+def neighbour_correlation(x: Tensor, *, shape: tuple[int, ...]) -> float:
+    r"""Covariance of neighbouring pixels, across and down, over their variance, for grey images `[N, m]`.
+
+    .. math:: \frac{2 \sum_{i \sim j} \mathrm{Cov}(x_i, x_j)}{\sum_{i \sim j} (\mathrm{Var}\,x_i + \mathrm{Var}\,x_j)}
+
+    0 for independent pixels, 1 where all are equal. Raises ValueError for images of another shape than two sides.
+
+    >>> neighbour_correlation(torch.tensor([[0.0] * 4, [1.0] * 4]), shape=(2, 2))
+    1.0
+    """
+    if len(shape) != 2:
+        raise ValueError(f"neighbours are those of grey images with two sides, not of the shape {shape}")
+    picture = (x.double() - x.double().mean(dim=0)).reshape(-1, *shape)
+    pairs = [(picture[:, 1:], picture[:, :-1]), (picture[:, :, 1:], picture[:, :, :-1])]
+    shared = sum((one * other).sum().item() for one, other in pairs)
+    return shared / sum((one.square() + other.square()).sum().item() / 2 for one, other in pairs)
+
+
 @torch.no_grad()
 def residual_draws(vae: VAE, z: Tensor, *, pairs: int = 1) -> Tensor:
     r"""Residuals as the model has them, `[pairs * N, m]`: :math:`(x - x') / \sqrt 2` of two draws for a code.

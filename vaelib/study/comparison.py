@@ -1,6 +1,6 @@
 r"""Models over seeds as one frame, and the table of all models with twenty latent dimensions."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,12 @@ def spread(values: Sequence[float], form: str) -> str:
     """Mean and standard deviation over seeds, the latter where there are several."""
     mean = form.format(np.mean(values))
     return mean if len(values) == 1 else f"{mean} ± {form.format(np.std(values, ddof=1))}"
+
+
+def spreads(rows: pd.DataFrame, columns: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """Cells by their heads, from columns that have a head and a form each; empty where a column has no value."""
+    values = {head: (rows[column].dropna().tolist(), form) for column, (head, form) in columns.items()}
+    return {head: spread(some, form) if some else "" for head, (some, form) in values.items()}
 
 
 def as_markdown(found: pd.DataFrame) -> str:

@@ -5,7 +5,7 @@ an encoder that was refitted to the p(x) that is judged. Those with a weight on 
 that Proposition 1 says they are. Nothing is left out because it scores badly.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 
 from vaelib.study.classifier import JUDGES
+from vaelib.study.comparison import spreads
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.measures import (
+    Asked,
     judged,
     judged_by_all,
     judged_data,
@@ -56,18 +58,47 @@ def rows(profile: str, seeds: Sequence[int]) -> list[Row]:
 
 
 def table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> pd.DataFrame:
-    """A row for each of `rows`: labels, `mse`, shares `explained` and `noise`, and all of `judged` and `read_bits`.
+    """What is judged and, where there are any, the bits: `judged_table` and `bits_table` as one."""
+    return joined(judged_table(profile, seeds, cache=cache), bits_table(profile, seeds, cache=cache))
+
+
+def judged_table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> pd.DataFrame:
+    """A row for each of `rows`: labels, `mse`, the shares `explained` and `noise`, and all of `judged`.
 
     What is judged stands as the mean over the seeds of the judges, and its standard deviation under the name with
-    `_sd`. A model that cannot be trained under a seed has no row there; one that is no density, or whose encoder
-    cannot be refitted, no bits.
+    `_sd`. A model that cannot be trained under a seed has no row there.
     """
-    return pd.DataFrame([found for row in rows(profile, seeds) if (found := _row(row, cache))])
+    return pd.DataFrame([found for row in rows(profile, seeds) if (found := _judgement(row, cache))])
+
+
+def bits_table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> pd.DataFrame:
+    """A row for each of `rows` that is a density and whose encoder can be refitted: labels, and all of `read_bits`."""
+    return pd.DataFrame([found for row in rows(profile, seeds) if (found := _bits(row, cache))])
+
+
+def joined(judgements: pd.DataFrame, bits: pd.DataFrame) -> pd.DataFrame:
+    """Both tables as one, with the rows of the first; nan where the second has none for a model under a seed."""
+    own = [column for column in bits if column not in ("family", "no_density")]
+    return judgements.merge(bits[own], how="left", on=["model", "seed"]) if len(bits) else judgements
 
 
 def pieces(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> list[Callable[[], object]]:
     """The measurements behind the table, one by one, for whoever makes them side by side."""
-    return [partial(_row, row, cache) for row in rows(profile, seeds)]
+    found = rows(profile, seeds)
+    return [partial(row_of, row, cache) for row_of in (_judgement, _bits) for row in found]
+
+
+def asked_judged(profile: str, seed: int) -> list[Asked]:
+    """All that `judged_table` reads under a seed."""
+    found = rows(profile, (seed,))
+    common = [Asked(measure, row.run) for row in found if not row.twin for measure in (summary, variance)]
+    return common + [Asked(twin_judged if row.twin else judged, row.run) for row in found]
+
+
+def asked_bits(profile: str, seed: int) -> list[Asked]:
+    """All that `bits_table` reads under a seed."""
+    densities = [row for row in rows(profile, (seed,)) if not row.run.no_density]
+    return [Asked(twin_read_bits if row.twin else read_bits, row.run) for row in densities]
 
 
 def references(profile: str, *, cache: Cache = None) -> pd.DataFrame:
@@ -87,6 +118,65 @@ def least(found: pd.DataFrame, columns: Iterable[str], *families: Family) -> tup
 def distances(judge: str, samples: Iterable[str] = SAMPLES) -> list[str]:
     """The columns of squared Frechet distances under one kind of judge."""
     return [f"{kind}_frechet_{judge}" for kind in samples]
+
+
+class Contest(NamedTuple):
+    """The best proposal against the best common recipe under one judge: each as `least` has it, and by seed."""
+
+    proposal: tuple[str, str, float]
+    recipe: tuple[str, str, float]
+    ratios: dict[int, float]
+    """The proposal's distance over the recipe's, these two, under each seed that has both."""
+
+    @property
+    def ratio(self) -> float:
+        """The same over the means."""
+        return self.proposal[2] / self.recipe[2]
+
+
+def contest(
+    found: pd.DataFrame,
+    judge: str,
+    *,
+    samples: Iterable[str] = ("own_ancestral",),
+    against: Iterable[str] = SAMPLES,
+    models: Collection[str] = (),
+) -> Contest:
+    """Who is nearer to real images: a proposal by these samples, or a common recipe by whichever suits it best.
+
+    By default the proposal has its own prior and p(x|z), and the recipe everything. With `models` only these proposals
+    count.
+    """
+    proposals = found[found["model"].isin(models)] if models else found
+    ours = least(proposals, distances(judge, samples), Family.PROPOSAL)
+    theirs = least(found, distances(judge, against), Family.COMMON)
+    (mine, other) = (found[found["model"] == name].set_index("seed")[column] for name, column, _ in (ours, theirs))
+    ratios = {int(seed): float(mine[seed] / other[seed]) for seed in mine.index.intersection(other.index)}
+    return Contest(ours, theirs, ratios)
+
+
+def judged_markdown(found: pd.DataFrame, judge: str) -> str:
+    """A line per model under one judge: means over seeds and, where there are several, after ± their deviation."""
+    heads = {"mse": ("test MSE", "{:.4f}"), "explained": ("explained", "{:.2f}")}
+    heads |= {f"{kind}_frechet_{judge}": (kind.replace("_", ", "), "{:.1f}") for kind in (*SAMPLES, "noisy")}
+    return _written(found, heads)
+
+
+def bits_markdown(found: pd.DataFrame) -> str:
+    """The same for bits per dimension, of models that have any: by reading, with medians and effective draws."""
+    heads = {"mse": ("test MSE", "{:.4f}")} if "mse" in found else {}
+    for reading in READINGS:
+        heads[f"{reading}_escape"] = (f"bits, {reading}", "{:.3f}")
+        heads[f"{reading}_median"] = (f"{reading}, median", "{:.3f}")
+        heads[f"{reading}_draws"] = (f"{reading}, draws", "{:.0f}")
+    return _written(found.dropna(subset=[f"{READINGS[0]}_escape"]), heads)
+
+
+def _written(found: pd.DataFrame, heads: Mapping[str, tuple[str, str]]) -> str:
+    lines = []
+    for name, group in found.groupby("model", sort=False):
+        lines.append({"model": f"`{name}`", "seeds": str(group["seed"].nunique())} | spreads(group, heads))
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
 def as_markdown(found: pd.DataFrame) -> str:
@@ -112,20 +202,39 @@ def _readings(model: VaeExperiment) -> Iterator[bool]:
         yield True
 
 
-def _row(row: Row, cache: Cache) -> dict[str, Any]:
+def _judgement(row: Row, cache: Cache) -> dict[str, Any]:
     """Empty if the model cannot be trained."""
     numbers = partial(_numbers, run=row.run, cache=cache)
     if not (common := numbers(summary)):
         return {}
     budget = numbers(variance)
-    scores = _over_judges(numbers(twin_judged if row.twin else judged))
-    bits = {} if row.run.no_density else numbers(twin_read_bits if row.twin else read_bits)
-    labels = {"model": row.name, "seed": row.run.seed, "family": str(row.run.family), "no_density": row.run.no_density}
     shares = {part: budget[part] / budget["data"] for part in ("explained", "noise")}
     if row.twin:
         shares["noise"] *= row.run.beta
-    own = {name.removeprefix("twin_"): value for name, value in (scores | bits).items()}
-    return labels | {"mse": common["mse"]} | shares | own
+    own = _over_judges(numbers(twin_judged if row.twin else judged))
+    return _labels(row) | {"mse": common["mse"]} | shares | _unnamed(own)
+
+
+def _bits(row: Row, cache: Cache) -> dict[str, Any]:
+    """Empty if the model is no density, or cannot be trained or refitted."""
+    if row.run.no_density:
+        return {}
+    found = _numbers(twin_read_bits if row.twin else read_bits, run=row.run, cache=cache)
+    return _labels(row) | _unnamed(found) if found else {}
+
+
+def _labels(row: Row) -> dict[str, Any]:
+    return {
+        "model": row.name,
+        "seed": row.run.seed,
+        "family": str(row.run.family),
+        "no_density": row.run.no_density,
+    }
+
+
+def _unnamed(numbers: dict[str, float]) -> dict[str, float]:
+    """A twin's numbers under the names that all have."""
+    return {name.removeprefix("twin_"): value for name, value in numbers.items()}
 
 
 def _numbers(measure: Callable[..., dict[str, Any]], *, run: VaeExperiment, cache: Cache) -> dict[str, Any]:

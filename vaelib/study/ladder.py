@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from vaelib.study.comparison import spread
-from vaelib.study.measures import fitted_rungs, measured, rung
+from vaelib.study.comparison import spreads
+from vaelib.study.measures import Asked, fitted_rungs, measured, rung
 from vaelib.study.models import COPY_NOISES, copy_name, find_vae
 from vaelib.study.trained import fetch, silently
 
@@ -43,6 +43,12 @@ def ladder(profile: str, seeds: Iterable[int], *, cache: Path | str | None = Non
     return pd.DataFrame([row for seed in seeds for row in _rows(profile, seed, cache)])
 
 
+def asked(profile: str, seed: int) -> list[Asked]:
+    """All that the ladder reads under a seed."""
+    trained = [Asked(rung, find_vae(model, profile, seed=seed)) for model in TRAINED]
+    return [Asked(fitted_rungs, find_vae(BASE, profile, seed=seed)), *trained]
+
+
 def _rows(profile: str, seed: int, cache: Path | str | None) -> Iterator[dict[str, Any]]:
     base = find_vae(BASE, profile, seed=seed)
     for name, numbers in measured(fitted_rungs, base, cache=cache)["fitted_rungs"].items():
@@ -56,13 +62,5 @@ def _rows(profile: str, seed: int, cache: Path | str | None) -> Iterator[dict[st
 
 def as_markdown(found: pd.DataFrame) -> str:
     """A line per rung, from the bottom: mean and, over several seeds, standard deviation."""
-    return pd.DataFrame([_cells(str(name), rows) for name, rows in found.groupby("rung", sort=False)]).to_markdown(
-        index=False, disable_numparse=True
-    )
-
-
-def _cells(name: str, rows: pd.DataFrame) -> dict[str, str]:
-    values = {column: rows[column].dropna().tolist() for column in COLUMNS}
-    return {"rung": name} | {
-        head: spread(values[column], form) if values[column] else "" for column, (head, form) in COLUMNS.items()
-    }
+    lines = [{"rung": str(name)} | spreads(rows, COLUMNS) for name, rows in found.groupby("rung", sort=False)]
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)

@@ -165,6 +165,10 @@ def _common(fast: Settings, patient: Settings) -> Iterator[VaeExperiment]:
             objective = elbo_nats if beta == 1 else partial(beta_elbo_nats, beta=beta)
             name = beta_name(beta, latent_dim=d)
             yield one(name, "a weight beta on the KL, sigma = 1", latent_dim=d, objective=objective)
+    for d in (20, 2):  # beside the simple VAE, whose schedule is the patient one
+        yield one(
+            f"sigma-1-patient-d{d}", "sigma = 1, with the schedule of the simple VAE", **patient | {"latent_dim": d}
+        )
     for sigma, d, schedule in (
         (SMALL_SIGMA, 2, patient),  # in haste its loss overflows on pictures of clothes
         (SMALL_SIGMA, 20, fast),
@@ -179,7 +183,7 @@ def _common(fast: Settings, patient: Settings) -> Iterator[VaeExperiment]:
         yield digit(name, purpose, objective=partial(beta_elbo_nats, beta=beta))
     squared = _Kind(one.settings, no_density="squared error alone, no likelihood")
     yield squared("limit-d20", "equation 5.6: no KL, no sigma", objective=limit_objective)
-    yield squared("autoencoder-d20", "a plain autoencoder", objective=autoencoder_objective, role=Role.TABLED)
+    yield squared("autoencoder-d20", "a plain autoencoder", objective=autoencoder_objective)
     continuous = {"head": heads.ContinuousBernoulliPixels, "role": Role.TABLED}
     yield grey("continuous-bernoulli-d20", "the Bernoulli with its constant", **continuous)
     noisy = _Kind(fast, family=Family.COMMON)
@@ -205,7 +209,10 @@ def _proposals(fast: Settings, patient: Settings, linear: Settings) -> Iterator[
     correlated = _Kind(patient, proposal, tabled)
     for radius in RADII:
         head = partial(heads.StructuredGaussian, radius=radius)
-        yield correlated(structured_name(radius), "correlated pixels: sparse factor of the precision", head=head)
+        role = Role.CLAIMED if radius == RADIUS else Role.TABLED
+        yield correlated(
+            structured_name(radius), "correlated pixels: sparse factor of the precision", head=head, role=role
+        )
     rank = {"head": partial(heads.LowRankGaussian, rank=RANK), "role": Role.PICTURED}
     yield correlated("low-rank-d20", "correlated pixels: low rank", **rank)
     levels = _Kind(patient, proposal, grey, tabled)

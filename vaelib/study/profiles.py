@@ -4,7 +4,7 @@ A profile is the highest bound for each value of what is asked about: a noise, a
 has a sharp top, the data say what the value is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache as memoise
 from itertools import pairwise
 from pathlib import Path
@@ -18,30 +18,45 @@ from vaelib.linear import evidence_nats
 from vaelib.pca import Spectrum, optimal_decoder, ppca, spectrum
 from vaelib.seeding import seeded
 from vaelib.study import sweeps
-from vaelib.study.comparison import frame
-from vaelib.study.measures import baselines, bounds_by_split, budget, linear_optimum, linear_scale, summary, variance
+from vaelib.study.comparison import Measure, frame, spreads
+from vaelib.study.measures import (
+    Asked,
+    baselines,
+    bounds_by_split,
+    budget,
+    linear_optimum,
+    linear_scale,
+    summary,
+    variance,
+)
+from vaelib.study.models import find_vae
 from vaelib.study.trained import images
 
 Cache = Path | str | None
+#: What sets a model of a sweep apart, by the names of the columns that say it.
+Point = dict[str, Any]
+#: x `[n]`, and the values of repeated runs `[runs, n]`.
+Curve = tuple[list[float], list[list[float]]]
 #: What the frames keep of the measures; shares of the variance of the data, bounds and KL in nats.
 KEPT = ("train_bound", "test_bound", "test_bound_median", "kl_nats", "mse", "train_mse", "active_units")
 SHARES = ("explained", "noise", "prior_explained", "prior_noise")
+#: What is measured of the models of a sweep, and of linear ones.
+SWEPT, LINEAR = (summary, variance, bounds_by_split), (linear_optimum, linear_scale)
 #: Principal components whose squared error the squared errors of models are held against.
 PCA_DIMS = "10"
 
 
 def over_sigma(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
     """The VAE with one fixed sigma, d = 20, beside pPCA with the same: a row for each sigma and seed."""
-    names = {sweeps.sigma_point(sigma): {"sigma": sigma} for sigma in sweeps.SIGMAS}
-    found = _swept(names, profile, seeds, cache)
-    return found.join(pd.DataFrame([_linear(profile, 20, sigma) for sigma in found["sigma"]]))
+    found = _swept(sigma_points(), profile, seeds, cache)
+    return found.join(pd.DataFrame([best_linear(profile, 20, sigma) for sigma in found["sigma"]]))
 
 
 def over_dims(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
     """The calibrated VAE for each d beside pPCA at its maximum: a row for each d and seed."""
-    found = _swept({sweeps.dims_point(d): {"d": d} for d in sweeps.DIMS}, profile, seeds, cache)
+    found = _swept(dims_points(), profile, seeds, cache)
     found["sigma"] = _sigma(found, profile)
-    return found.join(pd.DataFrame([_linear(profile, d, None) for d in found["d"]]))
+    return found.join(pd.DataFrame([best_linear(profile, d, None) for d in found["d"]]))
 
 
 def over_weights(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
@@ -50,22 +65,12 @@ def over_weights(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> 
     Of all models of a family whose KL is no larger, the one trained with a weight has the highest reconstruction term:
     the rows of a family are its profile over the split. A row for each model and seed.
     """
-    names = {
-        sweeps.weight_point(name, beta): {"of": name, "beta": beta}
-        for name in sweeps.WEIGHED
-        for beta in sweeps.WEIGHTS
-    }
-    return _swept(names, profile, seeds, cache)
+    return _swept(weight_points(), profile, seeds, cache)
 
 
 def over_lengths(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
     """Models by training length: bounds on images trained on, set aside and unseen; errors, over PCA's too; samples."""
-    names = {
-        sweeps.length_point(name, length): {"of": name, "length": length}
-        for name in sweeps.TIMED
-        for length in sweeps.LENGTHS
-    }
-    found = _swept(names, profile, seeds, cache, "aside_bound", "aside_bound_median", "frechet_ancestral")
+    found = _swept(length_points(), profile, seeds, cache, "aside_bound", "aside_bound_median", "frechet_ancestral")
     return found.assign(mse_over_pca=found["mse"] / baselines(profile, cache=cache).mse_pca[PCA_DIMS])
 
 
@@ -87,18 +92,66 @@ def budgets(names: Iterable[str], profile: str, seeds: Iterable[int], *, cache: 
 
 def linear(profile: str, seeds: Iterable[int], *, cache: Cache = None) -> pd.DataFrame:
     """Linear VAEs beside pPCA, as trained by Adam and as trained out: ratios, a gap in nats, an angle in degrees."""
-    names = [name for model in sweeps.POLISHED for name in (model, sweeps.polished_name(model))]
-    found = frame(names, profile, seeds, linear_optimum, linear_scale, cache=cache)
+    found = frame(linear_names(), profile, seeds, *LINEAR, cache=cache)
     gap, ratio = found["ppca_evidence"] - found["linear_evidence"], found["linear_sigma"] / found["ppca_sigma"]
     return found.assign(gap_nats=gap, sigma_ratio=ratio)[
         ["model", "seed", "trace_ratio", "gap_nats", "sigma_ratio", "angle_degrees"]
     ]
 
 
-def _swept(
-    names: dict[str, dict[str, Any]], profile: str, seeds: Iterable[int], cache: Cache, *more: str
-) -> pd.DataFrame:
-    found = frame(names, profile, seeds, summary, variance, bounds_by_split, cache=cache)
+def sigma_points() -> dict[str, Point]:
+    """The models of :func:`over_sigma`, each with what sets it apart."""
+    return {sweeps.sigma_point(sigma): {"sigma": sigma} for sigma in sweeps.SIGMAS}
+
+
+def dims_points() -> dict[str, Point]:
+    """The models of :func:`over_dims`."""
+    return {sweeps.dims_point(d): {"d": d} for d in sweeps.DIMS}
+
+
+def weight_points() -> dict[str, Point]:
+    """The models of :func:`over_weights`."""
+    pairs = [(name, beta) for name in sweeps.WEIGHED for beta in sweeps.WEIGHTS]
+    return {sweeps.weight_point(name, beta): {"of": name, "beta": beta} for name, beta in pairs}
+
+
+def length_points() -> dict[str, Point]:
+    """The models of :func:`over_lengths`."""
+    pairs = [(name, length) for name in sweeps.TIMED for length in sweeps.LENGTHS]
+    return {sweeps.length_point(name, length): {"of": name, "length": length} for name, length in pairs}
+
+
+def linear_names() -> list[str]:
+    """The models of :func:`linear`: each as trained by Adam, then trained out."""
+    return [name for model in sweeps.POLISHED for name in (model, sweeps.polished_name(model))]
+
+
+def asked(names: Iterable[str], measures: Iterable[Measure], profile: str, seed: int) -> list[Asked]:
+    """All that a frame of these models and measures reads under a seed."""
+    measures = tuple(measures)
+    return [Asked(measure, find_vae(name, profile, seed=seed)) for name in names for measure in measures]
+
+
+def curve(found: pd.DataFrame, over: str, column: str) -> Curve:
+    """One column as a curve over another: x `[n]`, and values `[seeds, n]` under the seeds that have them all."""
+    runs = found.pivot(index="seed", columns=over, values=column).dropna()
+    return runs.columns.tolist(), runs.to_numpy().tolist()
+
+
+def as_markdown(found: pd.DataFrame, over: str, columns: Mapping[str, tuple[str, str]]) -> str:
+    """A line per point: means over seeds and, where there are several, after ± their standard deviation.
+
+    `columns` have a head each and say how their numbers are written, as `("explained", "{:.2f}")`.
+    """
+    points = [name for name in ("of", over) if name in found]
+    lines = []
+    for point, rows in found.groupby(points, sort=False):
+        lines.append(dict(zip(points, map(str, point), strict=True)) | spreads(rows, columns))
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+
+
+def _swept(names: dict[str, Point], profile: str, seeds: Iterable[int], cache: Cache, *more: str) -> pd.DataFrame:
+    found = frame(names, profile, seeds, *SWEPT, cache=cache)
     shares = {part: found[part] / found["data"] for part in SHARES}
     points = pd.DataFrame([names[name] for name in found["model"]])
     kept = found.assign(**shares)[["model", "seed", *KEPT, *more, *SHARES]]
@@ -131,7 +184,7 @@ def _spectrum(profile: str) -> Spectrum:
 
 
 @memoise
-def _linear(profile: str, latent_dim: int, sigma: float | None) -> dict[str, float]:
+def best_linear(profile: str, latent_dim: int, sigma: float | None) -> dict[str, float]:
     """The best linear model with this sigma, or with its own: mean ln p(x), nats, and the share that it explains."""
     data, (train, test) = _spectrum(profile), _split(profile)
     sigma = ppca(data, latent_dim=latent_dim).sigma if sigma is None else sigma

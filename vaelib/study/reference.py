@@ -16,7 +16,7 @@ from vaelib.errors import MendableError
 from vaelib.pca import active_directions, eigenvalues
 from vaelib.study import claims
 from vaelib.study.claims import Task, quantities
-from vaelib.study.claims.criteria import Claim
+from vaelib.study.claims.criteria import Claim, Kind
 from vaelib.study.claims.quantities import Run
 from vaelib.study.measures import baselines
 from vaelib.study.models import LARGE_BETA
@@ -27,6 +27,10 @@ from vaelib.study.verdicts import ClaimRecord, Finding, conclude, evaluate, tabl
 #: What formulas are made by: their code counts as their text does. What they read has keys of its own.
 FORMULAS = (
     quantities.of,
+    quantities.asked,
+    quantities.real,
+    quantities.accuracy,
+    quantities.least_loss,
     quantities.history,
     quantities.baseline,
     quantities.audited,
@@ -61,7 +65,7 @@ def depends(profile: str, seeds: Sequence[int]) -> dict[str, str]:
 
 def _depends(claim: Claim, run: Run) -> list[list[str]]:
     code = code_digest(*FORMULAS, within=Run.__module__)
-    found = [criterion.quantity for *_, criterion in claim.criteria]
+    found = [measurand.criterion.quantity for measurand in claim.measurands]
     return [[code, quantity.formula, *(need.key(run) for need in quantity.needs)] for quantity in found]
 
 
@@ -224,24 +228,27 @@ def comparison_markdown(references: Mapping[str, Results]) -> str:
 
 
 def carried_over_markdown(one: Sequence[ClaimRecord], other: Sequence[ClaimRecord]) -> str:
-    """How many verdicts two sets of records share, and the others, each with its condition."""
+    """How many verdicts on measurements two sets of records share, and all that differ, each with its condition."""
     by_id = {record.id: record for record in other}
     pairs = [(record, by_id[record.id]) for record in one if record.id in by_id]
     rows = [(a.id, a.claim.statement, a.words, b.words) for a, b in pairs if a.words != b.words]
-    same = f"{len(pairs) - len(rows)} of {len(pairs)} verdicts are the same, with their conditions.\n\n"
+    agree = [a.words == b.words for a, b in pairs if a.claim.kind == Kind.MEASUREMENT]
+    same = f"{sum(agree)} of {len(agree)} verdicts on measurements are the same, with their conditions.\n\n"
     return same + table(rows, "claim", "the source says", one[0].profile, other[0].profile)
 
 
 def _stored(finding: Finding) -> dict[str, Any]:
     """A finding as JSON, which has no nan."""
     values = [None if isnan(value) else value for value in (*finding.values, finding.mean, finding.spread)]
-    said = {"condition": finding.condition, "metric": finding.metric}
+    said = {"condition": finding.condition, "metric": finding.metric, "role": str(finding.role)}
+    said |= {"control": finding.control} if finding.control else {}
     return said | {"values": values[:-2], "mean": values[-2], "sd": values[-1]}
 
 
 def _loaded(claim: Claim, stored: Sequence[dict[str, Any]], profile: str, seeds: Sequence[int]) -> ClaimRecord | None:
     """The record that follows from stored findings; None if they are those of another form of the claim."""
-    if [(found["condition"], found["metric"]) for found in stored] != [named[:2] for named in claim.criteria]:
+    there = [(found["condition"], found["metric"], found["role"], found.get("control", "")) for found in stored]
+    if there != [(m.condition, m.metric, m.role, m.control) for m in claim.measurands]:
         return None
     values = [[nan if value is None else value for value in found["values"]] for found in stored]
     record = conclude(claim, profile, seeds=seeds, values=values)

@@ -69,7 +69,7 @@ def sweeps(known: Mapping[str, VaeExperiment], *, role: str) -> Iterator[VaeExpe
         for name in TIMED:
             yield _timed(known[name], length, role)
     for name in POLISHED:
-        yield _polished(known[name], role)
+        yield _polished(known[name])
 
 
 def sigma_point(sigma: float) -> str:
@@ -97,10 +97,10 @@ def polished_name(name: str) -> str:
     return f"polished-{name}"
 
 
-def _polished(model: VaeExperiment, role: str) -> VaeExperiment:
+def _polished(model: VaeExperiment) -> VaeExperiment:
     assert isinstance(model, LinearVaeExperiment)
     settings = {field.name: getattr(model, field.name) for field in fields(model)}
-    own = {"name": polished_name(model.name), "purpose": "the linear VAE, trained out", "role": role, "start": model}
+    own = {"name": polished_name(model.name), "purpose": "the linear VAE, trained out", "start": model}
     return PolishedExperiment(**(settings | own | {"epochs": ITERATIONS}))
 
 

@@ -2,7 +2,7 @@ r"""The claims of the source, C01 to C25: what each says in our words, its metri
 
 Thresholds were written down before the runs that they judge and are not changed afterwards; a case that was added after
 a first run is `explored` and does not enter the verdict. Where the source leaves a choice open, each value of the
-choice is a case of its own (see `vaelib.study.verdicts` for how cases make a verdict). A claim is added to the module
+choice is a case of its own (see `vaelib.study.judging` for how cases make a verdict). A claim is added to the module
 of its section.
 """
 
@@ -12,7 +12,7 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-from vaelib.study.claims import section_5_2, section_5_3, section_5_4, section_5_5, section_5_6
+from vaelib.study.claims import section_5_1, section_5_2, section_5_3, section_5_4, section_5_5, section_5_6
 from vaelib.study.claims.criteria import Claim
 from vaelib.study.claims.quantities import Need, Run
 from vaelib.study.classifier import classifier_experiment
@@ -20,7 +20,7 @@ from vaelib.study.experiment import Experiment
 from vaelib.study.trained import key
 from vaelib.training import NonFiniteLossError
 
-SECTIONS = (section_5_2, section_5_3, section_5_4, section_5_5, section_5_6)
+SECTIONS = (section_5_1, section_5_2, section_5_3, section_5_4, section_5_5, section_5_6)
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
         (found for section in SECTIONS for found in vars(section).values() if isinstance(found, Claim)),

@@ -1,17 +1,29 @@
 r"""What claims measure: formulas over measurements, so that all they need is known before anything is measured."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from inspect import signature
 from itertools import chain, pairwise
-from operator import add, attrgetter, ge, gt, itemgetter, sub, truediv
+from math import nan
+from operator import add, attrgetter, ge, getitem, gt, itemgetter, sub, truediv
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from vaelib.study import audit
 from vaelib.study.experiment import VaeExperiment
-from vaelib.study.measures import baselines, measured, measurement_key
+from vaelib.study.measures import baselines, judged_by_all, measured, measurement_key
 from vaelib.study.measures.baselines import score_data
-from vaelib.study.measures.measured import Measure, data_key
+from vaelib.study.measures.codes import LABEL_COUNTS
+from vaelib.study.measures.measured import (
+    Measure,
+    data_judged_by_all,
+    data_judgement_key,
+    data_key,
+    judgement_key,
+    measured_data,
+)
 from vaelib.study.models import experiments
 from vaelib.study.reach import digest
 from vaelib.study.trained import fetch, key, silently
@@ -81,6 +93,54 @@ def of(measure: Measure, model: str, field: str, **others: str) -> Quantity:
     return _read(need, f".{field}", itemgetter(field))
 
 
+def asked(measure: Measure, model: str, field: str) -> Quantity:
+    """A field of a measurement of a model by all judges: the mean over the seeds of a kind of judge."""
+    need = Need(
+        f"{measure.__name__}({model})",
+        (model,),
+        key=lambda run: judgement_key(measure, run.model(model)),
+        read=lambda run: judged_by_all(measure, run.model(model), cache=run.cache),
+    )
+    return _read(need, f".{field}", lambda found: mean(found[field]))
+
+
+def real(measure: Measure, *path: str) -> Quantity:
+    """What the images of the profile score without a model, at this path; the mean over judges where there are some."""
+    judging = "judges" in signature(measure).parameters
+    hashed, made = (data_judgement_key, data_judged_by_all) if judging else (data_key, measured_data)
+    need = Need(
+        f"{measure.__name__}()",
+        (),
+        key=lambda run: hashed(measure, run.profile),
+        read=lambda run: made(measure, run.profile, cache=run.cache),
+    )
+
+    def pick(found: Any) -> float:
+        value = reduce(getitem, path, found)
+        return mean(value) if isinstance(value, list) else float(value)
+
+    return _read(need, f"[{', '.join(path)}]", pick)
+
+
+def accuracy(measure: Measure, kind: str, count: int) -> Quantity:
+    """Accuracy from so many labels, mean over random choices of them, on a model's codes or a kind of features."""
+    at = LABEL_COUNTS.index(count)
+    if "vae" in signature(measure).parameters:
+        quantity = of(measure, kind, "accuracy")
+        return replace(
+            quantity,
+            formula=f"{quantity.formula}[{count}]",
+            value=lambda run: mean(draw[at] for draw in quantity.needs[0].read(run)["accuracy"]),
+        )
+    need = Need(
+        f"{measure.__name__}()",
+        (),
+        key=lambda run: data_key(measure, run.profile),
+        read=lambda run: measured_data(measure, run.profile, cache=run.cache),
+    )
+    return _read(need, f".{kind}[{count}]", lambda found: mean(draw[at] for draw in found[kind]))
+
+
 def history(model: str, field: str, *, part: int) -> Quantity:
     """What training recorded after 1/`part` of its epochs, and after one at least."""
 
@@ -133,6 +193,20 @@ def rises(quantities: Sequence[Quantity], *, strictly: bool) -> Quantity:
     above = gt if strictly else ge
     name = "rises" if strictly else "stays"
     return _combined(f"{name}({_listed(quantities)})", lambda *v: sum(above(b, a) for a, b in pairwise(v)), *quantities)
+
+
+def least_loss(base: Quantity, others: Sequence[tuple[Quantity, Quantity]], share: Quantity, *, by: float) -> Quantity:
+    """The least of `base` minus the first of each pair, among those whose second is `by` or more from `share`; nan
+    where none is.
+    """
+
+    def value(base: float, share: float, *flat: float) -> float:
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return min((base - bound for bound, moved in pairs if abs(moved - share) >= by), default=nan)
+
+    flat = list(chain.from_iterable(others))
+    name = f"least_loss({base.formula}, {share.formula}, by={by:g}, {_listed(flat)})"
+    return _combined(name, value, base, share, *flat)
 
 
 def _read(need: Need, field: str, pick: Callable[[Any], float]) -> Quantity:

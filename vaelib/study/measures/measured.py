@@ -3,7 +3,7 @@ r"""A measurement is made once, and again when the model or the code that the me
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vaelib.data import Dataset
 from vaelib.study.cache import Entry, cache_folder, remembered
@@ -124,6 +124,35 @@ def data_judgement_key(measure: Measure, profile: str) -> str:
     """Hash of what a measurement of the images by all judges depends on."""
     depends = {"measure": named(measure), "code": code_digest(measure), "data": images_digest(profile)}
     return digest(depends | _bench(profile))
+
+
+class Asked(NamedTuple):
+    """A measure, and what it is asked about: a model, or the images of a profile by its name."""
+
+    measure: Measure
+    of: VaeExperiment | str
+
+    @property
+    def by_all(self) -> bool:
+        """Whether it is for all `judges` to say."""
+        return "judges" in _needs(self.measure)
+
+    @property
+    def key(self) -> str:
+        """Hash of all that the answer depends on."""
+        if isinstance(self.of, str):
+            return (data_judgement_key if self.by_all else data_key)(self.measure, self.of)
+        return (judgement_key if self.by_all else measurement_key)(self.measure, self.of)
+
+    def known(self, cache: Cache = None) -> bool:
+        """Whether the answer is in the cache."""
+        return Entry(cache_folder(cache) / "measurements", self.key).exists()
+
+    def answer(self, cache: Cache = None) -> dict[str, Any]:
+        """What the measure says, from the cache or computed."""
+        if isinstance(self.of, str):
+            return (data_judged_by_all if self.by_all else measured_data)(self.measure, self.of, cache=cache)
+        return (judged_by_all if self.by_all else measured)(self.measure, self.of, cache=cache)
 
 
 def _remembered(key: str, compute: Callable[[], dict[str, Any]], cache: Cache) -> dict[str, Any]:

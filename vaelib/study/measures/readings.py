@@ -1,62 +1,51 @@
 r"""Bits of a model in several readings: the density, the picture that is shown, with a prior that was fitted to codes.
 
-Each is importance-weighted, and beside each stands the effective sample size of its weights. `dense` has the encoder as
-it was trained. `shown` and `fitted` are other distributions than the one that the encoder was trained for, so each has
-an encoder that was refitted to it, for all models alike, by the schedule of `vaelib.readings`.
+Each is importance-weighted with a posterior that is fitted to every image by itself
+(:func:`vaelib.readings.local_posterior`), since no encoder was trained for all of these, and beside each stands the
+effective sample size of its weights.
 """
 
+import math
 from functools import partial
 
 import torch
+from torch import Tensor
+from torch.distributions import Distribution, MultivariateNormal
 
-from vaelib.data import Images
+from vaelib.data import Bins, Images
 from vaelib.diagnostics.bits import log_mass
-from vaelib.diagnostics.samples import mse_per_pixel
-from vaelib.diagnostics.shown import (
-    LogMass,
-    bits,
-    escape_bits,
-    shown_elbo_nats,
-    shown_log_mass,
-    weighted_probability,
-)
-from vaelib.diagnostics.variance import variance_budget
+from vaelib.diagnostics.shown import LogMass, Weighted, bits, escape_bits, shown_log_mass, weighted_probability
 from vaelib.priors import fit_mixture
-from vaelib.readings import refit_encoder, twin, with_prior
-from vaelib.sampling import reconstructions, sampled_codes
+from vaelib.readings import local_posterior, twin, with_prior
+from vaelib.sampling import sampled_codes
 from vaelib.seeding import seeded
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.measures.samples import CODES_PER_COMPONENT, FITTED_IMAGES
 from vaelib.vae import VAE
 
 #: Test images and draws behind each number, and images at a time.
-READ_IMAGES, READ_SAMPLES, READ_CHUNK = 100, 1_024, 2
+READ_IMAGES, READ_SAMPLES, READ_CHUNK = 50, 1_024, 2
 
 
 def read_bits(vae: VAE, *, experiment: VaeExperiment, train: Images, test: Images) -> dict[str, float]:
     """Bits per dimension of the first test images, by reading; `dense`, `shown` and `fitted`.
 
     Of each the mean with an escape (`escape`), its standard error over images (`error`), the median, the mean without
-    an escape (`mean`) and the mean effective sample size (`draws`, of `READ_SAMPLES`). `refitted_mse` and
-    `refitted_explained` are those of the encoder of `shown`. Raises TypeError for a likelihood that is no density.
+    an escape (`mean`), and the mean effective sample size (`draws`, of `READ_SAMPLES`); `encoder_nats` and
+    `encoder_draws` are mean ln p(x) and effective sample size of `dense` with the draws of the encoder. Raises
+    TypeError for a likelihood that is no density.
     """
     with seeded(experiment.seed), torch.no_grad():
         codes = sampled_codes(vae, experiment.pixels(train.images[:FITTED_IMAGES]))
     mixture = fit_mixture(codes, components=max(1, len(codes) // CODES_PER_COMPONENT), seed=experiment.seed)
-    objective = partial(shown_elbo_nats, dequantised=experiment.dequantised)
-    with seeded(experiment.seed), torch.enable_grad():
-        shown = refit_encoder(vae, objective, [train.images])
-    with seeded(experiment.seed), torch.enable_grad():
-        fitted = refit_encoder(with_prior(vae, mixture), objective, [train.images])
-    x = test.images
-    with seeded(experiment.seed), torch.no_grad():
-        budget = variance_budget(shown, sampled_codes(shown, experiment.pixels(x)))
+    x = test.images[:READ_IMAGES]
+    encoder = evidence_of(vae, experiment, x, log_mass, local=False)
     return {
-        **_bits("dense", vae, experiment, test, log_mass),
-        **_bits("shown", shown, experiment, test, shown_log_mass),
-        **_bits("fitted", fitted, experiment, test, shown_log_mass),
-        "refitted_mse": mse_per_pixel(x, reconstructions(shown, x)),
-        "refitted_explained": budget.explained / x.double().var(dim=0).sum().item(),
+        "encoder_nats": encoder.log_px.mean().item(),
+        "encoder_draws": encoder.effective.mean().item(),
+        **_bits("dense", x, evidence_of(vae, experiment, x, log_mass)),
+        **_bits("shown", x, evidence_of(vae, experiment, x, shown_log_mass)),
+        **_bits("fitted", x, evidence_of(with_prior(vae, mixture), experiment, x, shown_log_mass)),
     }
 
 
@@ -66,18 +55,40 @@ def twin_read_bits(vae: VAE, *, experiment: VaeExperiment, train: Images, test: 
     return {f"twin_{name}": value for name, value in found.items()}
 
 
+def local_evidence(vae: VAE, *, experiment: VaeExperiment, test: Images) -> dict[str, float]:
+    """Mean ln P(x) of the first test images in nats, and effective sample sizes of `READ_SAMPLES` draws: by the encoder
+    that was trained with the model, and by a posterior that is fitted to each image.
+    """
+    x = test.images[:READ_IMAGES]
+    found = {name: evidence_of(vae, experiment, x, log_mass, local=name == "local") for name in ("encoder", "local")}
+    return {f"{name}_nats": each.log_px.mean().item() for name, each in found.items()} | {
+        f"{name}_draws": each.effective.mean().item() for name, each in found.items()
+    }
+
+
 @torch.no_grad()
-def _bits(reading: str, vae: VAE, experiment: VaeExperiment, test: Images, mass: LogMass) -> dict[str, float]:
+def evidence_of(vae: VAE, experiment: VaeExperiment, x: Tensor, mass: LogMass, *, local: bool = True) -> Weighted:
+    """Importance-weighted ln P(x) of images `[N, m]`, float64, and the effective sample sizes of the weights."""
+    bins = Bins(dequantised=experiment.dequantised)
     of = partial(weighted_probability, vae, dequantised=experiment.dequantised, samples=READ_SAMPLES, mass=mass)
     with seeded(experiment.seed):
-        found = [of(few) for few in test.images[:READ_IMAGES].split(READ_CHUNK)]
-    log_px, draws = (torch.cat([getattr(part, name) for part in found]).double() for name in ("log_px", "effective"))
-    pixels = test.images.shape[-1]
-    plain, escape = bits(log_px, pixels=pixels), escape_bits(log_px, pixels=pixels)
+        start = vae.posterior(bins.uniform(x) if experiment.dequantised else x)
+        several: list[Distribution | None] = [None] * math.ceil(len(x) / READ_CHUNK)
+        if local:
+            q = local_posterior(vae, lambda px_z: mass(px_z, x, bins), start=start)
+            parts = zip(q.loc.split(READ_CHUNK), q.scale_tril.split(READ_CHUNK), strict=True)
+            several = [MultivariateNormal(mu, scale_tril=L, validate_args=False) for mu, L in parts]
+        found = [of(few, posterior=each) for few, each in zip(x.split(READ_CHUNK), several, strict=True)]
+    return Weighted(*(torch.cat(part).double() for part in zip(*found, strict=True)))
+
+
+def _bits(reading: str, x: Tensor, found: Weighted) -> dict[str, float]:
+    pixels = x.shape[-1]
+    plain, escape = bits(found.log_px, pixels=pixels), escape_bits(found.log_px, pixels=pixels)
     return {
         f"{reading}_escape": escape.mean().item(),
         f"{reading}_error": (escape.std() / len(escape) ** 0.5).item(),
         f"{reading}_median": plain.median().item(),
         f"{reading}_mean": plain.mean().item(),
-        f"{reading}_draws": draws.mean().item(),
+        f"{reading}_draws": found.effective.mean().item(),
     }
