@@ -64,10 +64,26 @@ def test_the_classifier_is_the_same_under_every_seed():
     assert find("classifier", seed=0) == find("classifier", seed=7)
 
 
-@over("ask", [lambda: find("simple-d3"), lambda: experiments("medium"), lambda: find_vae("classifier")])
+@over(
+    "ask",
+    [
+        lambda: find("simple-d3"),
+        lambda: models.chosen(["simple-d3*"]),
+        lambda: experiments("medium"),
+        lambda: find_vae("classifier"),
+    ],
+)
 def test_unknown_names_are_refused_with_a_word_on_what_there_is(ask):
     with pytest.raises(UnknownNameError, match=r"simple-d20|quick, full|is no VAE"):
         ask()
+
+
+def test_names_and_patterns_choose_each_model_once_and_no_name_chooses_the_book():
+    asked = ["sigma-1-d*", "weighed-[13]-calibrated-d20", "sigma-1-d2", "classifier"]
+    expected = ["sigma-1-d20", "sigma-1-d2", "weighed-3-calibrated-d20", "classifier"]
+    found = models.chosen(asked, "full", seed=4)
+    assert [key(model) for model in found] == [key(find(name, "full", seed=4)) for name in expected]
+    assert [model.name for model in models.chosen(None)] == list(models.of_the_book()) == ["classifier", *VAES]
 
 
 def test_the_command_line_knows_the_profiles_of_the_data():
