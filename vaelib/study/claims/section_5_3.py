@@ -151,10 +151,8 @@ C10 = Claim(
 QUANTILE = "Fréchet distance over that at alpha = 0"
 for alpha in QUANTILES:
     for judge in JUDGES:
-        other, blurred, found = (
-            asked(quantiles_judged, "simple-d20", f"quantile_{name}_{judge}")
-            for name in ("other", "blurred", f"{alpha:g}")
-        )
+        shown = ("other", "blurred", f"{alpha:g}")
+        other, blurred, found = (asked(quantiles_judged, "simple-d20", f"quantile_{name}_{judge}") for name in shown)
         C10.tested[f"simple VAE, d = 20, alpha = -{alpha:g} and {alpha:g}; {judge} judges"] = Case(
             {QUANTILE: at_most(EQUIVALENT[1], found)},
             must_meet={"alpha = 0, other z": {QUANTILE: other}},
@@ -227,9 +225,7 @@ C29.tested["d = 2, beta = 1 against 0.01; q(z|x) factorises whatever beta is"] =
         }
     },
     measurable={
-        f"effective sample size of {SHAPE_DRAWS}, {model}": at_least(
-            ENOUGH_DRAWS, under_posterior(model, "posterior_draws")
-        )
+        f"effective sample size, {model}": at_least(ENOUGH_DRAWS, under_posterior(model, "posterior_draws"))
         for model in ("beta-0.01-d2", "sigma-1-d2")
     },
 )
