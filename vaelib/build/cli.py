@@ -114,7 +114,7 @@ def train(
     if any(key(e) in failed for e in experiments if named or e.seed == seed):
         raise NonFiniteLossError(f"{len(failed)} of {len(experiments)} models failed, the others are kept; see above")
     if not named:  # tables and claims leave out a model under a later seed that cannot be trained, and say so
-        pieces = claims.pieces(profile, models.claim_seeds(profile, seed))
+        pieces = claims.pieces(profile, models.build_seeds(seed))
         measure([*comparison.pieces(profile, seed=seed), *pieces], jobs=jobs)
 
 

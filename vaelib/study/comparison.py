@@ -10,7 +10,7 @@ import pandas as pd
 
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.measures import bits, fitted_prior, measured, summary, variance
-from vaelib.study.models import Family, Role, contenders, find_vae, table_seeds
+from vaelib.study.models import Family, build_seeds, contenders, find_vae
 from vaelib.training import NonFiniteLossError
 
 Measure = Callable[..., dict[str, Any]]
@@ -60,7 +60,7 @@ def pieces(profile: str, *, seed: int, cache: Path | str | None = None) -> list[
 def _runs(profile: str, seed: int) -> list[VaeExperiment]:
     """The contenders in their order, each under its seeds."""
     models = contenders(profile, seed=seed)
-    return [m.at(seed=s) for m in models for s in ((seed,) if m.role == Role.PICTURED else table_seeds(seed))]
+    return [m.at(seed=s) for m in models for s in build_seeds(seed)]
 
 
 def _frame(runs: Sequence[VaeExperiment], measures: Sequence[Measure], cache: Path | str | None) -> pd.DataFrame:

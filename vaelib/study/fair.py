@@ -29,7 +29,7 @@ from vaelib.study.measures import (
     variance,
 )
 from vaelib.study.measures.measured import data_judged_by_all
-from vaelib.study.models import Family, Role, contenders, find_vae
+from vaelib.study.models import Family, contenders, find_vae
 from vaelib.training import NonFiniteLossError
 
 Cache = Path | str | None
@@ -52,8 +52,8 @@ class Row(NamedTuple):
 
 
 def rows(profile: str, seeds: Sequence[int]) -> list[Row]:
-    """All contenders under these seeds, those of a picture under the first; a twin beside each weight but 0 and 1."""
-    found = [m.at(seed=s) for m in contenders(profile, seed=seeds[0]) for s in _seeds(m, seeds)]
+    """All contenders under these seeds; a twin beside each weight but 0 and 1."""
+    found = [m.at(seed=s) for m in contenders(profile, seed=seeds[0]) for s in seeds]
     return [Row(find_vae(m.name, profile, seed=m.seed), twin) for m in found for twin in _readings(m)]
 
 
@@ -72,7 +72,7 @@ def judged_table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> 
 
 
 def bits_table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> pd.DataFrame:
-    """A row for each of `rows` that is a density and whose encoder can be refitted: labels, and all of `read_bits`."""
+    """A row for each of `rows` that is a density : labels, and all of `read_bits`."""
     return pd.DataFrame([found for row in rows(profile, seeds) if (found := _bits(row, cache))])
 
 
@@ -190,10 +190,6 @@ def references_as_markdown(found: pd.DataFrame) -> str:
     kinds = [f"{ground}_{judge}" for judge in JUDGES for ground in ("frechet", "precision", "recall")]
     lines = [{"images": row["model"]} | {kind: _judged(row, kind) for kind in kinds} for _, row in found.iterrows()]
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
-
-
-def _seeds(model: VaeExperiment, seeds: Sequence[int]) -> Sequence[int]:
-    return seeds[:1] if model.role == Role.PICTURED else seeds
 
 
 def _readings(model: VaeExperiment) -> Iterator[bool]:

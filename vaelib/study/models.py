@@ -31,12 +31,10 @@ class Family(StrEnum):
 
 
 class Role(StrEnum):
-    """Who needs a model, and so under which seeds it is trained."""
+    """Who needs a model."""
 
-    CLAIMED = "a claim: the seeds of the claims"
-    TABLED = "the tables: three seeds"
-    PICTURED = "a picture: the seed of the build"
-    SWEPT = "a sweep: the seeds that are asked for; no build trains it"
+    BOOK = "the book: every build trains it, under the seed of the build"
+    SWEPT = "a sweep: trained under the seeds that are asked for, and by no build"
 
 
 def _per_profile(*, quick: Settings, full: Settings) -> dict[str, Settings]:
@@ -70,9 +68,8 @@ GALLERY_DIMS = (2, 5, 10, 20)
 #: and on dequantised ones, where the simple VAE's own floor stands between the last two.
 GREY_FLOORS = (1e-1, 1e-2, 1e-3, 1e-4)
 DEQUANTISED_FLOORS = (1e-1, 1e-2, 1e-4)
-#: Runs behind every table, and behind every claim: the build's seed and the ones that follow it.
-TABLE_SEEDS = 3
-CLAIM_SEEDS = {"quick": 3, "full": 5, "fashion": 3}
+#: Runs behind the tables and verdicts of a build; what is said over seeds are the stored reference results.
+BUILD_SEEDS = 1
 #: The weights of section 5.3.1, chosen before any run. In the linear VAE direction i is active if and only if its
 #: eigenvalue exceeds beta sigma^2. At 0.01 (sigma = 1) all of 20 directions are, with room to spare; 6 exceeds the
 #: largest eigenvalue of MNIST, so that none is.
@@ -98,21 +95,16 @@ class UnknownNameError(MendableError, LookupError):
     """No model, claim or profile has this name; the message lists those that exist."""
 
 
-def table_seeds(seed: int) -> tuple[int, ...]:
-    """The seeds that the tables and figures of a build are made over."""
-    return tuple(range(seed, seed + TABLE_SEEDS))
-
-
-def claim_seeds(profile: str, seed: int) -> tuple[int, ...]:
-    """The seeds that a claim is measured over."""
-    return tuple(range(seed, seed + CLAIM_SEEDS[profile]))
+def build_seeds(seed: int) -> tuple[int, ...]:
+    """The seeds that the tables, figures and verdicts of a build are made over: its own, and those that follow it."""
+    return tuple(range(seed, seed + BUILD_SEEDS))
 
 
 def experiments(profile: str = "quick", *, seed: int = 0) -> dict[str, Experiment]:
     """All models of the chapter under one profile and seed, by name; the classifier, a fixed judge, has seed 0."""
     if profile not in PROFILES:
         raise UnknownNameError(f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}")
-    each = {"profile": profile, "seed": seed, "role": Role.CLAIMED, "latent_dim": TABLE_DIM}
+    each = {"profile": profile, "seed": seed, "role": Role.BOOK, "latent_dim": TABLE_DIM}
     fast, patient, linear = (each | schedule[profile] for schedule in (FAST, PATIENT, LINEAR))
     models = (*_simple(patient), *_common(fast, patient), *_proposals(fast, patient, linear))
     known = {model.name: model for model in models}
@@ -148,8 +140,7 @@ def _simple(patient: Settings) -> Iterator[VaeExperiment]:
         for floor in floors:
             name, head = floor_name(floor, dequantised=dequantised), partial(heads.PixelwiseGaussian, floor=floor)
             yield simple(name, "the variance floor, swept", head=head, dequantised=dequantised)
-    twice = {"epochs": 2 * patient["epochs"], "role": Role.PICTURED}
-    yield simple("simple-long-d20", "the simple VAE, trained twice as long", **twice)
+    yield simple("simple-long-d20", "the simple VAE, trained twice as long", epochs=2 * patient["epochs"])
 
 
 def _common(fast: Settings, patient: Settings) -> Iterator[VaeExperiment]:
@@ -157,8 +148,7 @@ def _common(fast: Settings, patient: Settings) -> Iterator[VaeExperiment]:
     grey = _Kind(fast, family=Family.COMMON, dequantised=False)
     bernoulli = {"head": heads.BernoulliPixels, "no_density": "Bernoulli on grey pixels, no density"}
     for d in GALLERY_DIMS:
-        role = Role.CLAIMED if d == TABLE_DIM else Role.PICTURED
-        yield grey(f"bernoulli-d{d}", "Figure 5.8, Bernoulli on grey pixels", latent_dim=d, role=role, **bernoulli)
+        yield grey(f"bernoulli-d{d}", "Figure 5.8, Bernoulli on grey pixels", latent_dim=d, **bernoulli)
     one = _Kind(grey.settings, head=_fixed(1.0))
     for d, betas in ((20, DIAL), (2, (SMALL_BETA, 1.0, LARGE_BETA))):
         for beta in betas:
@@ -184,8 +174,7 @@ def _common(fast: Settings, patient: Settings) -> Iterator[VaeExperiment]:
     squared = _Kind(one.settings, no_density="squared error alone, no likelihood")
     yield squared("limit-d20", "equation 5.6: no KL, no sigma", objective=limit_objective)
     yield squared("autoencoder-d20", "a plain autoencoder", objective=autoencoder_objective)
-    continuous = {"head": heads.ContinuousBernoulliPixels, "role": Role.TABLED}
-    yield grey("continuous-bernoulli-d20", "the Bernoulli with its constant", **continuous)
+    yield grey("continuous-bernoulli-d20", "the Bernoulli with its constant", head=heads.ContinuousBernoulliPixels)
     noisy = _Kind(fast, family=Family.COMMON)
     yield noisy("shared-sigma-d20", "one learned sigma", head=heads.SharedGaussian)
     tolerant = partial(heads.ToleranceGaussian, tolerance=TOLERANCE)
@@ -194,7 +183,7 @@ def _common(fast: Settings, patient: Settings) -> Iterator[VaeExperiment]:
 
 def _proposals(fast: Settings, patient: Settings, linear: Settings) -> Iterator[VaeExperiment]:
     """The models of sections 5.5 and 5.6, d = 20 but for one of the two linear ones."""
-    proposal, grey, tabled = {"family": Family.PROPOSAL}, {"dequantised": False}, {"role": Role.TABLED}
+    proposal, grey = {"family": Family.PROPOSAL}, {"dequantised": False}
     exact = _Kind(linear, proposal, grey, make=LinearVaeExperiment)
     for d in SIMPLE_DIMS:
         yield exact(f"linear-d{d}", "the linear VAE, sigma learned", latent_dim=d)
@@ -202,20 +191,15 @@ def _proposals(fast: Settings, patient: Settings, linear: Settings) -> Iterator[
     yield ahead("encoder-first-d20", "sigma = 1, further encoder steps before each step")
     calibrated = _Kind(fast, proposal, head=heads.CalibratedGaussian)
     yield calibrated("calibrated-d20", "one sigma at its closed-form optimum")
-    mixture = {"prior": LearnedMixture} | tabled
-    yield calibrated("calibrated-mixture-d20", "calibrated sigma, a mixture as prior", **mixture)
+    yield calibrated("calibrated-mixture-d20", "calibrated sigma, a mixture as prior", prior=LearnedMixture)
     flow = calibrated("calibrated-flow-d20", "calibrated sigma, a flow as prior", prior=LearnedFlow)
     yield flow
-    correlated = _Kind(patient, proposal, tabled)
+    correlated = _Kind(patient, proposal)
     for radius in RADII:
         head = partial(heads.StructuredGaussian, radius=radius)
-        role = Role.CLAIMED if radius == RADIUS else Role.TABLED
-        yield correlated(
-            structured_name(radius), "correlated pixels: sparse factor of the precision", head=head, role=role
-        )
-    rank = {"head": partial(heads.LowRankGaussian, rank=RANK), "role": Role.PICTURED}
-    yield correlated("low-rank-d20", "correlated pixels: low rank", **rank)
-    levels = _Kind(patient, proposal, grey, tabled)
+        yield correlated(structured_name(radius), "correlated pixels: sparse factor of the precision", head=head)
+    yield correlated("low-rank-d20", "correlated pixels: low rank", head=partial(heads.LowRankGaussian, rank=RANK))
+    levels = _Kind(patient, proposal, grey)
     normal = partial(heads.DiscretisedPixels, family=heads.DiscretisedNormal, smallest=DISCRETISED_FLOOR)
     logistic = partial(heads.DiscretisedPixels, family=heads.DiscretisedLogistic)
     yield levels("discretised-normal-d20", "levels: the Gaussian over bins", head=normal)
@@ -307,26 +291,18 @@ def contenders(profile: str, *, seed: int) -> list[VaeExperiment]:
 
 
 def seeds_of(model: Experiment, *, seed: int) -> tuple[int, ...]:
-    """The seeds under which a build with this seed trains a model, by its role."""
+    """The seeds under which a build with this seed trains a model: those of a sweep are in none."""
     if not isinstance(model, VaeExperiment):
         return (model.seed,)
     if model.role == Role.SWEPT:
         return ()
-    if model.role == Role.PICTURED:
-        return (seed,)
-    return claim_seeds(model.profile, seed) if model.role == Role.CLAIMED else table_seeds(seed)
+    return build_seeds(seed)
 
 
 def behind_the_book(profile: str, *, seed: int) -> list[Experiment]:
     """Every model that a build needs, each under the seeds of its role."""
     models = experiments(profile, seed=seed).values()
     return _once(model.at(seed=repeat) for model in models for repeat in seeds_of(model, seed=seed))
-
-
-def behind_the_claims(profile: str, seeds: Iterable[int]) -> list[Experiment]:
-    """Every model that a claim needs under these seeds."""
-    found = (model for seed in seeds for model in experiments(profile, seed=seed).values())
-    return _once(model for model in found if model.role in ("", Role.CLAIMED))
 
 
 def _once(models: Iterable[Experiment]) -> list[Experiment]:

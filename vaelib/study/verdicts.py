@@ -17,7 +17,7 @@ from vaelib.study import claims
 from vaelib.study.claims.criteria import ASIDE, Claim, Kind, Role
 from vaelib.study.claims.quantities import Quantity, Run
 from vaelib.study.judging import Finding, Verdict, check, controls, judge, outcome, together
-from vaelib.study.models import claim_seeds
+from vaelib.study.models import build_seeds
 from vaelib.training import NonFiniteLossError
 
 #: In the place of others, where there are none; and of a claim that is not among theirs.
@@ -57,7 +57,7 @@ def records(
 ) -> list[ClaimRecord]:
     """The measured claims with these ids, by default all, over the seeds that start at `seed`."""
     chosen = [claim for claim in claims.CLAIMS if ids is None or claim.id in ids]
-    return [evaluate(claim, profile, seeds=claim_seeds(profile, seed), cache=cache) for claim in chosen]
+    return [evaluate(claim, profile, seeds=build_seeds(seed), cache=cache) for claim in chosen]
 
 
 def tally(records: Sequence[ClaimRecord], kind: Kind = Kind.MEASUREMENT) -> dict[Verdict, int]:
@@ -156,7 +156,7 @@ def _beside(finding: Finding, places: Sequence[Sequence[Finding]]) -> str:
                         )
     lines = []
     for (name, role), said in found.items():
-        means, does = zip(*said, strict=True)
+        means, does = [mean for mean, _ in said], [does for _, does in said]
         lines.append(f"{name}: {' / '.join(means)}, {role}: {' / '.join(does if len(set(does)) > 1 else does[:1])}")
     return "<br>".join(lines)
 
