@@ -156,8 +156,10 @@ def _beside(finding: Finding, places: Sequence[Sequence[Finding]]) -> str:
                         )
     lines = []
     for (name, role), said in found.items():
-        means, does = [mean for mean, _ in said], [does for _, does in said]
-        lines.append(f"{name}: {' / '.join(means)}, {role}: {' / '.join(does if len(set(does)) > 1 else does[:1])}")
+        means, outcomes = [mean for mean, _ in said], [outcome for _, outcome in said]
+        lines.append(
+            f"{name}: {' / '.join(means)}, {role}: {' / '.join(outcomes if len(set(outcomes)) > 1 else outcomes[:1])}"
+        )
     return "<br>".join(lines)
 
 
