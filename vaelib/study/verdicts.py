@@ -156,8 +156,8 @@ def _beside(finding: Finding, places: Sequence[Sequence[Finding]]) -> str:
                         )
     lines = []
     for (name, role), said in found.items():
-        means, does = zip(*said, strict=True)
-        lines.append(f"{name}: {' / '.join(means)}, {role}: {' / '.join(does if len(set(does)) > 1 else does[:1])}")
+        means, words = zip(*said, strict=True)
+        lines.append(f"{name}: {' / '.join(means)}, {role}: {' / '.join(words if len(set(words)) > 1 else words[:1])}")
     return "<br>".join(lines)
 
 
