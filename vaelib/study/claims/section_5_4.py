@@ -23,7 +23,8 @@ C11 = Claim(
     "5.4.1",
     "a small beta or sigma spreads the aggregate posterior, and decoded prior samples are poor",
     changed="Decoded prior samples are held against decoded samples of a mixture that was fitted to the codes, with "
-    "the same decoder, so that only the prior is blamed, and no longer against reconstructions, which are poor at d = 2.",
+    "the same decoder, so that only the prior is blamed, and no longer against reconstructions, which are poor at "
+    "d = 2.",
 )
 SPREAD = "variance of the aggregate posterior, prior = 1"
 MISPLACED = {judge: f"Fréchet distance of mean images, prior over fitted mixture, {judge} judges" for judge in JUDGES}
