@@ -1,6 +1,7 @@
 r"""Claims are formulas: what they need is known before anything is measured, and they read nothing else."""
 
 import math
+import sys
 from collections import Counter
 from types import SimpleNamespace
 
@@ -57,8 +58,10 @@ def reads(monkeypatch):
         names = ", ".join([experiment.name, *(f"{role}={other.name}" for role, other in others.items())])
         return read(f"{measure.__name__}({names})", Number(len(experiment.name)))
 
-    def measured_data(measure, profile, *, cache=None):
-        return read(f"{measure.__name__}()", Number(len(profile)))
+    def remembered(key, compute, cache):
+        """What images score, whose functions the claims have at hand already."""
+        (name,) = {n.name for claim in claims.CLAIMS for n in claim.needs if not n.models and n.key(RUN) == key}
+        return read(name, Number(1))
 
     def fetch(experiment, *, cache=None, report=None):
         epochs = [10 * len(experiment.name) + epoch for epoch in range(20)]
@@ -71,8 +74,7 @@ def reads(monkeypatch):
 
     for name in ("measured", "judged_by_all"):
         monkeypatch.setattr(quantities, name, measured)
-    for name in ("measured_data", "data_judged_by_all"):
-        monkeypatch.setattr(quantities, name, measured_data)
+    monkeypatch.setattr(sys.modules[data_key.__module__], "_remembered", remembered)
     monkeypatch.setattr(quantities, "fetch", fetch)
     monkeypatch.setattr(quantities, "baselines", baselines)
     return found
@@ -238,8 +240,9 @@ def test_a_piece_of_work_is_made_once_whatever_asks_for_it(reads, monkeypatch):
 
 
 def test_the_pieces_of_all_claims_are_known_without_measuring(monkeypatch):
-    for name in ("measured", "judged_by_all", "measured_data", "data_judged_by_all", "baselines", "fetch"):
-        monkeypatch.setattr(quantities, name, pytest.fail)
+    monkeypatch.setattr(sys.modules[data_key.__module__], "_remembered", pytest.fail)
+    monkeypatch.setattr(quantities, "baselines", pytest.fail)
+    monkeypatch.setattr(quantities, "fetch", pytest.fail)
     one, two = (claims.pieces("quick", seeds) for seeds in ([0], [0, 1]))
     shared = {need.name for claim in claims.CLAIMS for need in claim.needs if not need.models}  # which have no seed
     assert {"baselines", "audit"} < shared and len(two) == 2 * len(one) - len(shared)
