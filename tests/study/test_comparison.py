@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vaelib.study import comparison
+from vaelib.study import comparison, models
 from vaelib.study.comparison import as_markdown, best, frame, pieces, runs_of, spread, table, values_of
 from vaelib.study.measures import bits, latent, summary
-from vaelib.study import models
 from vaelib.study.models import Family, contenders
 from vaelib.training import NonFiniteLossError
 

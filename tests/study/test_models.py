@@ -138,7 +138,16 @@ def test_common_is_what_public_programs_do():
 
 
 def test_all_others_are_proposals():
-    started = ("linear-", "polished-", "encoder-first-", "calibrated-", "structured-", "low-rank-", "discretised-", "neighbourhood-")
+    started = (
+        "linear-",
+        "polished-",
+        "encoder-first-",
+        "calibrated-",
+        "structured-",
+        "low-rank-",
+        "discretised-",
+        "neighbourhood-",
+    )
     assert names(VAES, family=Family.PROPOSAL) == {name for name in VAES if name.startswith(started)}
 
 

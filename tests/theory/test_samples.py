@@ -17,7 +17,6 @@ from vaelib.diagnostics.samples import (
     precision_recall,
 )
 
-
 over = pytest.mark.parametrize
 
 
