@@ -30,8 +30,8 @@ MODEL = """    wide = partial(heads.WidePixels, sigma=0.1)
     yield _Kind(fast, family=Family.COMMON, epochs=1)("wide-d20", "a Gaussian that is wide", head=wide)
 """
 CLAIM = """
-C26 = Claim("C26", "5.2", "a wide Gaussian keeps a rate")
-C26.tested["d = 20"] = Case({"rate, nats": at_least(0, of(latent, "wide-d20", "rate_nats"))})
+C99 = Claim("C99", "5.2", "a wide Gaussian keeps a rate")
+C99.tested["d = 20"] = Case({"rate, nats": at_least(0, of(latent, "wide-d20", "rate_nats"))})
 """
 FIGURE = """\
 import torch
@@ -61,7 +61,7 @@ told["contenders"] = [model.name for model in models.contenders("quick", seed=0)
 if "wide-d20" in found:
     row = frame(["wide-d20"], "quick", [0], latent, bits).iloc[0]
     told["row"] = {"bits": row.bits, "family": row.family, "rate": row.rate_nats}
-    (claim,) = [c for c in claims.CLAIMS if c.id == "C26"]
+    (claim,) = [c for c in claims.CLAIMS if c.id == "C99"]
     told["verdict"] = str(verdicts.evaluate(claim, "quick", seeds=[0]).verdict)
 print(json.dumps(told))
 """
@@ -103,13 +103,13 @@ def test_one_of_each_is_added_by_the_files_that_the_lists_name(checkout):
     edit(library / "study" / "models.py", place, MODEL + place)
     section = library / "study" / "claims" / "section_5_2.py"
     section.write_text(section.read_text(encoding="utf-8") + CLAIM, encoding="utf-8")
-    edit(section, "from vaelib.study.measures import summary", "from vaelib.study.measures import latent, summary")
+    edit(section, "from vaelib.study.measures import judged,", "from vaelib.study.measures import latent, judged,")
     after = json.loads(run(checkout, "-c", PROBE))
 
     added = after["models"].pop("wide-d20")
     assert after["models"] == before["models"] and added not in before["models"].values()
     assert after["measured"] == before["measured"], "something was to be measured again"
-    assert after["claims"] == [*before["claims"], "C26"]
+    assert after["claims"] == [*before["claims"], "C99"]
     assert set(after["contenders"]) - set(before["contenders"]) == {"wide-d20"}
     assert 0 < after["row"]["bits"] < 8 and after["row"]["rate"] > 0 and after["row"]["family"] == "a common recipe"
     assert after["verdict"] == "holds"

@@ -1,6 +1,5 @@
 r"""Every model by name: unlike all others, of one family, and trained under every seed that its role asks for."""
 
-from collections import Counter
 from functools import partial
 from typing import get_args
 
@@ -17,13 +16,12 @@ from vaelib.study.models import (
     Role,
     UnknownNameError,
     behind_the_book,
-    behind_the_claims,
-    claim_seeds,
+    build_seeds,
     contenders,
     experiments,
     find,
     find_vae,
-    table_seeds,
+    seeds_of,
 )
 from vaelib.study.trained import config, key
 
@@ -95,47 +93,36 @@ def test_the_command_line_knows_the_profiles_of_the_data():
 # Roles decide the seeds
 
 
-def test_a_role_decides_the_seeds():
+@over("count", [1, 3])
+def test_a_model_of_the_book_is_trained_under_the_seeds_of_the_build_and_a_swept_one_under_none(count, monkeypatch):
+    monkeypatch.setattr(models, "BUILD_SEEDS", count)
+    assert build_seeds(3) == tuple(range(3, 3 + count))
     needed = behind_the_book("full", seed=3)
-    seeds = {name: {m.seed for m in needed if m.name == name} for name in experiments()}
-    assert {frozenset(seeds[name]) for name in names(ALL, role=Role.SWEPT)} == {frozenset()}
-    assert seeds["classifier"] == {0}
-    assert {frozenset(seeds[name]) for name in names(VAES, role=Role.CLAIMED)} == {frozenset(range(3, 8))}
-    assert {frozenset(seeds[name]) for name in names(VAES, role=Role.TABLED)} == {frozenset(range(3, 6))}
-    assert {frozenset(seeds[name]) for name in names(VAES, role=Role.PICTURED)} == {frozenset({3})}
-    assert set(claim_seeds("full", 3)) > set(table_seeds(3)) == {3, 4, 5}
+    seeds = {name: [m.seed for m in needed if m.name == name] for name in experiments()}
+    assert {name for name, found in seeds.items() if not found} == names(ALL, role=Role.SWEPT)
+    assert {tuple(seeds[name]) for name in VAES} == {build_seeds(3)} and seeds["classifier"] == [0]
+    assert seeds_of(find("classifier"), seed=3) == (0,)
 
 
-def test_models_for_a_picture_and_for_the_tables_are_these_and_all_others_serve_a_claim():
-    assert names(VAES, role=Role.PICTURED) == {
-        "bernoulli-d2",
-        "bernoulli-d5",
-        "bernoulli-d10",
-        "low-rank-d20",
-        "simple-long-d20",
-    }
-    assert names(VAES, role=Role.TABLED) == {
-        "continuous-bernoulli-d20",
-        "calibrated-mixture-d20",
-        "structured-3x3-d20",
-        "structured-7x7-d20",
-        "discretised-normal-d20",
-        "discretised-logistic-d20",
-    }
-    assert len(names(VAES, role=Role.CLAIMED)) == 42
+def test_a_build_trains_each_model_once():
+    assert models.BUILD_SEEDS == 1 and set(Role) == {Role.BOOK, Role.SWEPT}
 
 
-@over(("profile", "count"), [("quick", 150), ("full", 234), ("fashion", 150)])
-def test_the_book_needs_each_of_so_many_models_once(profile, count):
-    """The classifier, 5 under one seed, 6 under three, 42 under those of the claims."""
+def test_what_is_swept_are_the_sweeps_the_copies_and_the_neighbourhood_alone():
+    started = ("profile-", "weighed-", "length-", "calibrated-d", "per-pixel-", "copy-", "neighbourhood-alone-")
+    assert names(ALL, role=Role.SWEPT) == {name for name in ALL if name.startswith(started)} - {"calibrated-d20"}
+
+
+@over("profile", PROFILES)
+def test_the_book_needs_each_of_its_models_once(profile):
     needed = behind_the_book(profile, seed=3)
-    assert len(needed) == len({key(model) for model in needed}) == count
+    assert len(needed) == len({key(model) for model in needed}) == 54
     assert {model.name for model in needed} == {"classifier", *VAES}
 
 
-def test_the_claims_need_theirs_and_the_classifier_under_the_seeds_that_are_asked_for():
-    needed = Counter(model.name for model in behind_the_claims("full", (0, 4)))
-    assert needed == {"classifier": 1} | dict.fromkeys(names(VAES, role=Role.CLAIMED), 2)
+def test_what_a_model_starts_from_is_of_the_book_too():
+    started = {model.start.name for model in VAES.values() if model.start}
+    assert started <= VAES.keys() and {"linear-d2", "linear-d20"} <= started
 
 
 # Families
@@ -151,8 +138,16 @@ def test_common_is_what_public_programs_do():
 
 
 def test_all_others_are_proposals():
-    linear, levels = ("linear-", "polished-linear-"), ("discretised-", "neighbourhood-")
-    started = (*linear, "encoder-first-", "calibrated-", "structured-", "low-rank-", *levels)
+    started = (
+        "linear-",
+        "polished-",
+        "encoder-first-",
+        "calibrated-",
+        "structured-",
+        "low-rank-",
+        "discretised-",
+        "neighbourhood-",
+    )
     assert names(VAES, family=Family.PROPOSAL) == {name for name in VAES if name.startswith(started)}
 
 

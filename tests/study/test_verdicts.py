@@ -9,7 +9,7 @@ from vaelib.study import claims, verdicts
 from vaelib.study.claims.criteria import Case, Claim, Criterion, at_least
 from vaelib.study.claims.quantities import Quantity
 from vaelib.study.judging import Verdict, judge
-from vaelib.study.models import claim_seeds
+from vaelib.study.models import build_seeds
 from vaelib.study.verdicts import evaluate
 from vaelib.training import NonFiniteLossError
 
@@ -137,12 +137,12 @@ def test_a_mean_ends_where_its_standard_deviation_does(values, words):
     assert f"| {words} " in table
 
 
-def test_records_are_of_the_claims_that_are_asked_for_over_the_seeds_of_claims(monkeypatch):
+def test_records_are_of_the_claims_that_are_asked_for_over_the_seeds_of_the_build(monkeypatch):
     one, other = (replace(claim({"m": at_least(0, SEED)}), id=id) for id in ("C98", "C99"))
     monkeypatch.setattr(claims, "CLAIMS", (one, other))
     assert [record.id for record in verdicts.records("quick", seed=4)] == ["C98", "C99"]
     (record,) = verdicts.records("quick", seed=4, ids=["C99"])
-    assert record.id == "C99" and record.findings[0].values == record.seeds == claim_seeds("quick", 4)
+    assert record.id == "C99" and record.findings[0].values == record.seeds == build_seeds(4)
 
 
 def test_tables_show_every_verdict_and_every_measurement():

@@ -8,7 +8,12 @@ from torch import nn
 from torch.distributions import Categorical, MixtureSameFamily, kl_divergence
 
 from vaelib.diagnostics import latent as collapse
-from vaelib.diagnostics.latent import collapsed_dimensions, elbo_surgery, kl_per_dimension_nats
+from vaelib.diagnostics.latent import (
+    collapsed_dimensions,
+    elbo_surgery,
+    kl_per_dimension_nats,
+    mean_absolute_correlation,
+)
 from vaelib.networks import diagonal_normal
 from vaelib.objectives import elbo_terms
 from vaelib.pca import optimal_linear_vae, spectrum
@@ -164,3 +169,26 @@ def test_the_parts_do_not_depend_on_how_many_codes_are_compared_at_once(monkeypa
     monkeypatch.setattr(collapse, "CODES", 7)
     with seeded(1):
         assert surgery(mu, sigma) == pytest.approx(whole)
+
+
+# Correlation of dimensions
+
+
+def test_the_mean_absolute_correlation_is_that_of_every_pair_once():
+    z = torch.randn(100, 4) @ torch.randn(4, 4)
+    rho = torch.corrcoef(z.T).abs()
+    assert mean_absolute_correlation(z) == pytest.approx(((rho.sum() - 4) / 12).item())
+
+
+def test_the_mean_absolute_correlation_does_not_see_sign_scale_mean_or_order_of_dimensions():
+    z = torch.randn(100, 3) @ torch.randn(3, 3)
+    other = z[:, [2, 0, 1]] * torch.tensor([-1.0, 20.0, 1e-3]) + 5
+    assert mean_absolute_correlation(other) == pytest.approx(mean_absolute_correlation(z))
+
+
+def test_independent_dimensions_are_uncorrelated_and_a_turn_correlates_those_of_other_variances():
+    z = torch.randn(20_000, 2) * torch.tensor([1.0, 10.0])
+    turn = torch.tensor([[1.0, 1.0], [-1.0, 1.0]]) / 2**0.5
+    assert mean_absolute_correlation(z) == pytest.approx(0, abs=5 / math.sqrt(20_000))
+    assert mean_absolute_correlation(z @ turn) == pytest.approx(99 / 101, abs=1e-2)
+    assert mean_absolute_correlation(z[:, :1].repeat(1, 3)) == pytest.approx(1)

@@ -4,16 +4,20 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
+from torchvision.transforms.functional import gaussian_blur
 
 from vaelib.diagnostics.latent import active_units, aggregate_variance, code_means
 from vaelib.diagnostics.samples import (
     CHUNK,
+    edge_energy,
     features,
     frechet_distance,
     label_change_rate,
     mse_per_pixel,
     precision_recall,
 )
+
+over = pytest.mark.parametrize
 
 
 @pytest.fixture
@@ -117,3 +121,38 @@ def test_features_are_those_of_the_classifier_however_many_images():
     found = features(Brightest(), x)
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, x[:, :-1].double().numpy())
+
+
+# Edges
+
+
+def test_edge_energy_is_the_mean_over_pairs_across_and_down():
+    images = torch.tensor([[[0.0, 0.5, 1.0], [0.0, 0.5, 0.0]], [[0.2, 0.2, 0.2], [0.2, 0.2, 0.2]]])
+    across, down = 3 * 0.5**2 + 0.5**2, 1.0**2  # of 8 and of 6 pairs, those of the second image without a difference
+    assert edge_energy(images.flatten(1), shape=(2, 3)) == pytest.approx((across + down) / 14)
+
+
+def test_edge_energy_does_not_see_a_shift_of_grey_and_grows_with_the_square_of_contrast():
+    x = torch.rand(5, 12 * 9).double()
+    energy = edge_energy(x, shape=(12, 9))
+    assert edge_energy(0.3 * x + 0.2, shape=(12, 9)) == pytest.approx(0.09 * energy)
+
+
+@over("sigma", [0.3, 1.0])
+def test_noise_raises_the_energy_of_edges_by_twice_its_variance(sigma):
+    x = torch.rand(500, 12 * 9).double()
+    noisy = edge_energy(x + sigma * torch.randn_like(x), shape=(12, 9))
+    assert noisy - edge_energy(x, shape=(12, 9)) == pytest.approx(2 * sigma**2, rel=0.1)
+
+
+def test_a_wider_blur_leaves_less_of_the_energy_of_edges(quick):
+    x = quick.test.images[:200]
+    blurred = [gaussian_blur(x.reshape(-1, 1, 28, 28), [9, 9], [width, width]).flatten(1) for width in (0.5, 1.0, 2.0)]
+    energies = [edge_energy(images, shape=(28, 28)) for images in (x, *blurred)]
+    assert energies == sorted(energies, reverse=True) and energies[2] < energies[0] / 2
+
+
+@over("shape", [(12,), (2, 2, 3)])
+def test_neighbours_are_those_of_grey_images(shape):
+    with pytest.raises(ValueError, match="neighbours are those of grey images with two sides"):
+        edge_energy(torch.rand(2, 12), shape=shape)

@@ -7,7 +7,13 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal
 
-from vaelib.diagnostics.variance import covariance_share, residual_draws, variance_budget
+from vaelib.diagnostics.variance import (
+    covariance_share,
+    neighbour_correlation,
+    pixel_covariance,
+    residual_draws,
+    variance_budget,
+)
 from vaelib.likelihoods.correlated import LowRankGaussian, StructuredNormal, window
 from vaelib.vae import VAE
 
@@ -165,3 +171,53 @@ def test_residuals_of_independent_pixels_share_nothing_while_the_samples_share_w
     exact = 1 - (covariance.trace() / covariance.sum()).item()
     samples = vae.likelihood(z).sample()
     assert 1 - covariance_share(samples) == pytest.approx(1 - exact, rel=0.03)
+
+
+# Covariances themselves
+
+
+def test_the_sum_of_covariances_is_the_variance_of_the_sum_less_the_sum_of_variances():
+    x = torch.randn(200, 5) @ torch.randn(5, 5) + 3
+    covariance = torch.cov(x.T)
+    outside = covariance.sum() - covariance.trace()
+    assert pixel_covariance(x) == pytest.approx(outside.item())
+    assert pixel_covariance(x) == pytest.approx(covariance_share(x) * x.sum(dim=1).var().item())
+
+
+def test_independent_noise_adds_no_covariance_and_one_brightness_for_all_adds_its_own():
+    """m (m - 1) times its variance."""
+    x, noise, brightness = torch.rand(DRAWS, 4), torch.randn(DRAWS, 4), torch.randn(DRAWS, 1)
+    exact = brightness.var().item() * 4 * 3
+    assert pixel_covariance(x + noise) == pytest.approx(0, abs=exact / 50)
+    assert pixel_covariance(x + brightness) == pytest.approx(exact, rel=0.02)
+
+
+def test_neighbours_in_independent_pixels_are_uncorrelated_and_in_pixels_that_are_one_correlated():
+    x = torch.randn(1_000, PIXELS) * torch.linspace(0.1, 3, PIXELS)
+    assert neighbour_correlation(x, shape=SHAPE) == pytest.approx(0, abs=5 / math.sqrt(1_000 * PIXELS))
+    assert neighbour_correlation(torch.randn(50, 1).expand(50, PIXELS), shape=SHAPE) == pytest.approx(1)
+
+
+def test_a_chessboard_that_flips_has_neighbours_that_are_opposites():
+    board = (torch.arange(HEIGHT)[:, None] + torch.arange(WIDTH)) % 2 * 2.0 - 1
+    assert neighbour_correlation(torch.randn(50, 1) * board.flatten(), shape=SHAPE) == pytest.approx(-1)
+
+
+def test_the_correlation_of_neighbours_is_that_across_and_down_by_hand():
+    """Rows that are constant, and independent of each other: across 1, down 0."""
+    x = torch.randn(DRAWS // 10, HEIGHT, 1).expand(-1, HEIGHT, WIDTH).flatten(1)
+    across, down = HEIGHT * (WIDTH - 1), (HEIGHT - 1) * WIDTH
+    assert neighbour_correlation(x, shape=SHAPE) == pytest.approx(across / (across + down), abs=0.01)
+    assert neighbour_correlation(x, shape=(1, PIXELS)) > 0.8, "and the shape counts"
+
+
+def test_the_correlation_of_neighbours_does_not_see_mean_or_contrast():
+    x = torch.randn(100, PIXELS).cumsum(dim=1)
+    moved = neighbour_correlation(0.2 * x + torch.rand(PIXELS), shape=SHAPE)
+    assert moved == pytest.approx(neighbour_correlation(x, shape=SHAPE))
+
+
+@over("shape", [(PIXELS,), (HEIGHT, 3, 3)])
+def test_the_correlation_of_neighbours_is_that_of_grey_images(shape):
+    with pytest.raises(ValueError, match="neighbours are those of grey images with two sides"):
+        neighbour_correlation(torch.rand(2, PIXELS), shape=shape)
