@@ -89,7 +89,7 @@ def test_what_is_no_density_has_no_bits_and_is_not_asked_for_them(made):
     assert not [name for name, _, measure in calls if measure == "read_bits" and name == "bernoulli-d20"]
 
 
-def test_a_model_that_cannot_be_trained_has_no_row_and_one_that_cannot_be_refitted_no_bits(made):
+def test_a_model_that_cannot_be_trained_has_no_row_and_one_whose_bits_are_no_numbers_none(made):
     _, lost = made
     lost |= {("geco-d20", "summary"), ("simple-d20", "read_bits")}
     found = table("quick", (0,)).set_index("model")
