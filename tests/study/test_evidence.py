@@ -1,7 +1,6 @@
 r"""Frames that are kept: as they were formed, part by part, with what they depend on, and nothing lost on the way."""
 
 import json
-import sys
 from dataclasses import dataclass
 from math import inf, nan
 from pathlib import Path
@@ -13,10 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from vaelib.build.cli import app
-from vaelib.study import comparison, evidence, fair, ladder, profiles
-from vaelib.study.classifier import JUDGES, judge_experiments
+from vaelib.study import evidence, fair
+from vaelib.study.classifier import JUDGES
 from vaelib.study.evidence import (
-    FRAMES,
     Evidence,
     Frame,
     Part,
@@ -27,15 +25,11 @@ from vaelib.study.evidence import (
     load,
     load_all,
     missing,
-    models,
     out_of_date,
     pieces,
     said_markdown,
 )
-from vaelib.study.measures import Asked, summary
-from vaelib.study.models import find_vae
 from vaelib.study.reference import ResultsError
-from vaelib.study.trained import key
 from vaelib.training import NonFiniteLossError
 
 RESULTS = Path(__file__).parents[2] / "book" / "results" / "evidence"
@@ -274,85 +268,7 @@ def test_the_page_says_which_frames_are_there_which_are_not_and_which_are_old(ti
     assert "No frames" in said_markdown({})
 
 
-# The frames of the book
-
-
-@pytest.fixture
-def reads(monkeypatch):
-    """In the place of measurements, numbers; and what is asked for."""
-    seen = set()
-    columns = ("mse", "kl_nats", "active_units", "explained", "noise", "data", "prior_explained", "prior_noise")
-    columns += tuple(f"{kind}_bound{more}" for kind in ("train", "test", "aside") for more in ("", "_median"))
-    columns += ("train_mse", "frechet_ancestral", "ppca_evidence", "linear_evidence", "linear_sigma", "ppca_sigma")
-    numbers = dict.fromkeys((*columns, "trace_ratio", "angle_degrees"), 1.0)
-
-    def measured(measure, run, *, cache):
-        seen.add((measure.__name__, run.name, run.seed))
-        if measure.__name__.endswith("judged"):
-            return {"own_ancestral_frechet_clean": [1.0, 2.0]}
-        return {"fitted_rungs": {"one sigma": {}}, "rung": {}} if "rung" in measure.__name__ else numbers
-
-    def of_data(measure, profile, *, cache):
-        seen.add((measure.__name__, profile, None))
-        return {"real": {"frechet_clean": [1.0, 2.0]}}
-
-    def baselines(profile, *, cache):
-        seen.add(("score_data", profile, None))
-        return SimpleNamespace(mse_pca={profiles.PCA_DIMS: 1.0})
-
-    for module in (comparison, fair, ladder):
-        monkeypatch.setattr(module, "measured", measured)
-    monkeypatch.setattr(fair, "judged_by_all", measured)
-    monkeypatch.setattr(fair, "data_judged_by_all", of_data)
-    monkeypatch.setattr(profiles, "baselines", baselines)
-    monkeypatch.setattr(profiles, "best_linear", lambda *given: {"ppca_train": 1.0})
-    monkeypatch.setattr(profiles, "_sigma", lambda found, profile: 1.0)
-    monkeypatch.setattr(ladder, "fetch", lambda run, **given: SimpleNamespace(record={"seconds": 1.0}))
-    return seen
-
-
-@over("name", FRAMES)
-def test_what_a_frame_depends_on_is_all_that_it_reads_and_no_more(name, reads):
-    found = FRAMES[name].form("quick", (4,), cache=None)
-    asked = {
-        (one.measure.__name__, *((one.of, None) if isinstance(one.of, str) else (one.of.name, one.of.seed)))
-        for one in FRAMES[name].asked("quick", 4)
-    }
-    assert asked == reads and len(found)
-    assert len(FRAMES[name].asked("quick", 4)) == len(asked), "nothing is asked twice"
-
-
-def test_a_part_is_out_of_date_when_a_measure_that_it_reads_is_another_and_no_other_part_is(monkeypatch):
-    before = {name: depends(name, "quick", 0) for name in FRAMES}
-    module = sys.modules[Asked.__module__]
-    digest = module.code_digest
-    monkeypatch.setattr(module, "code_digest", lambda *roots: digest(*roots) + "edited" * (summary in roots))
-    after = {name: depends(name, "quick", 0) for name in FRAMES}
-    old = {name for name in FRAMES if after[name] != before[name]}
-    assert old == {"over_sigma", "over_dims", "over_weights", "over_lengths", "fair"}
-
-
-def test_a_part_depends_on_the_code_that_forms_it_on_what_its_rows_are_called_and_on_its_seed(monkeypatch):
-    before = depends("ladder", "quick", 0)
-    assert depends("ladder", "quick", 1) != before
-    with monkeypatch.context() as patch:
-        patch.setitem(ladder.TRAINED, "simple-d20", "another rung")
-        assert depends("ladder", "quick", 0) != before
-    exact = FRAMES["over_sigma"]._replace(exact=())
-    before = depends("over_sigma", "quick", 0)
-    monkeypatch.setitem(evidence.FRAMES, "over_sigma", exact)
-    assert depends("over_sigma", "quick", 0) != before, "pPCA's curve is no measurement, so its code counts"
-
-
-def test_models_behind_a_part_come_with_their_start_and_their_judges(monkeypatch):
-    found = {key(model) for model in models("ladder", "quick", 0)}
-    assert {key(find_vae(name)) for name in (ladder.BASE, *ladder.TRAINED)} <= found
-    judges = {key(judge) for several in judge_experiments("quick").values() for judge in several}
-    assert judges == {key(model) for model in models("references", "quick", 0)}
-    polished = find_vae("polished-linear-d2")
-    alone = Frame(form_one, lambda profile, seed: [Asked(summary, polished)])
-    monkeypatch.setitem(evidence.FRAMES, "one", alone)
-    assert {key(polished), key(polished.start)} <= {key(model) for model in models("one", "quick", 0)}
+# What is read from them
 
 
 def judged(rows):
@@ -387,39 +303,3 @@ def test_bits_that_were_measured_under_some_seeds_stand_beside_the_rest(monkeypa
     assert there.fair().equals(scores)
     both = Evidence("quick", (*there.parts, Part("fair_bits", 1, found=bits, **said)))
     assert both.fair()["dense_escape"].isna().tolist() == [True, False]
-
-
-def test_tables_have_a_line_for_each_model_or_point_with_the_deviation_over_seeds():
-    rows = [{"model": m, "seed": s, "family": "x", "mse": 0.5 + s, "explained": 0.5} for m in "ab" for s in (0, 2)]
-    extra = dict.fromkeys(fair.distances("clean", (*fair.SAMPLES, "noisy")), 1.0)
-    found = judged([row | extra for row in rows])
-    found.loc[found["model"] == "b", "noisy_frechet_clean"] = nan
-    for reading in fair.READINGS:
-        for field in ("escape", "median", "draws"):
-            found[f"{reading}_{field}"] = [2.0, nan, nan, nan]
-    head, _, *lines = fair.judged_markdown(found, "clean").splitlines()
-    assert "own, ancestral" in head and len(lines) == 2 and "nan" not in "".join(lines)
-    assert [cell.strip() for cell in lines[1].split("|")[1:5]] == ["`b`", "2", "1.5000 ± 1.4142", "0.50 ± 0.00"]
-    [line] = fair.bits_markdown(found).splitlines()[2:]
-    assert line.split("|")[2].strip() == "1", "of the seeds only those that have bits"
-
-
-def test_profiles_are_curves_over_the_seeds_that_have_them_all_and_tables_by_point():
-    rows = [{"of": "a", "beta": beta, "seed": s, "bound": beta + s} for beta in (1.0, 0.1) for s in (0, 1, 2)]
-    found = pd.DataFrame(rows[:-1])
-    x, runs = profiles.curve(found, "beta", "bound")
-    assert x == [0.1, 1.0] and runs == [[0.1, 1.0], [1.1, 2.0]]
-    lines = profiles.as_markdown(found, "beta", {"bound": ("bound, nats", "{:.1f}")}).splitlines()
-    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]] == [
-        ["a", "1.0", "2.0 ± 1.0"],
-        ["a", "0.1", "0.6 ± 0.7"],
-    ]
-
-
-@over("file", sorted(RESULTS.glob("*.json")), ids=lambda file: file.stem)
-def test_the_committed_frames_are_those_of_the_code_as_it_is(file):
-    there = load(file)
-    assert there.profile == file.stem
-    old = sorted({name for name, _ in out_of_date(there)})
-    assert not old, f"{', '.join(old)} changed since; run: make reference REFERENCE={file.stem} FRAMES={','.join(old)}"
-    assert all(len(one.commit) == 40 for one in there.parts), "run it from a checkout without changes"

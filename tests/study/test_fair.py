@@ -89,7 +89,7 @@ def test_what_is_no_density_has_no_bits_and_is_not_asked_for_them(made):
     assert not [name for name, _, measure in calls if measure == "read_bits" and name == "bernoulli-d20"]
 
 
-def test_a_model_that_cannot_be_trained_has_no_row_and_one_that_cannot_be_refitted_no_bits(made):
+def test_a_model_that_cannot_be_trained_has_no_row_and_one_whose_bits_are_no_numbers_none(made):
     _, lost = made
     lost |= {("geco-d20", "summary"), ("simple-d20", "read_bits")}
     found = table("quick", (0,)).set_index("model")
@@ -138,3 +138,18 @@ def test_references_are_written_with_all_that_judges_say(monkeypatch):
     found = references("quick")
     assert found.loc[0, "frechet_clean"] == 0.5
     assert references_as_markdown(found).splitlines()[-1].count("±") == 6
+
+
+def test_tables_have_a_line_for_each_model_with_the_deviation_over_seeds():
+    rows = [{"model": m, "seed": s, "family": "x", "mse": 0.5 + s, "explained": 0.5} for m in "ab" for s in (0, 2)]
+    extra = dict.fromkeys(fair.distances("clean", (*fair.SAMPLES, "noisy")), 1.0)
+    found = pd.DataFrame([row | extra for row in rows])
+    found.loc[found["model"] == "b", "noisy_frechet_clean"] = np.nan
+    for reading in fair.READINGS:
+        for field in ("escape", "median", "draws"):
+            found[f"{reading}_{field}"] = [2.0, np.nan, np.nan, np.nan]
+    head, _, *lines = fair.judged_markdown(found, "clean").splitlines()
+    assert "own, ancestral" in head and len(lines) == 2 and "nan" not in "".join(lines)
+    assert [cell.strip() for cell in lines[1].split("|")[1:5]] == ["`b`", "2", "1.5000 ± 1.4142", "0.50 ± 0.00"]
+    [line] = fair.bits_markdown(found).splitlines()[2:]
+    assert line.split("|")[2].strip() == "1", "of the seeds only those that have bits"

@@ -51,8 +51,14 @@ def test_every_swept_model_is_another_and_has_its_name_from_what_is_changed():
     points = {sweeps.sigma_point(s) for s in sweeps.SIGMAS} | {sweeps.dims_point(d) for d in sweeps.DIMS}
     points |= {sweeps.weight_point(name, beta) for name in sweeps.WEIGHED for beta in sweeps.WEIGHTS}
     points |= {sweeps.length_point(name, length) for name in sweeps.TIMED for length in sweeps.LENGTHS}
-    points |= {sweeps.polished_name(name) for name in sweeps.POLISHED}
     assert SWEPT - points == BESIDE and BESIDE | points <= set(experiments())
+
+
+def test_linear_models_that_are_trained_out_are_made_with_the_sweeps_and_are_of_the_book():
+    for name in sweeps.POLISHED:
+        model, before = find_vae(sweeps.polished_name(name), seed=3), find_vae(name, seed=3)
+        assert model.role == before.role == Role.BOOK and key(model.start) == key(before)
+        assert differs(model, before) == {"epochs"} and isinstance(model, PolishedExperiment)
 
 
 @over("profile", data.PROFILES)
@@ -201,3 +207,15 @@ def test_beside_the_networks_stands_the_best_linear_model(d, sigma):
     assert found["ppca_explained"] == pytest.approx(decoder.W.square().sum().item() / total)
     for remembered in (profiles._split, profiles._spectrum, profiles.best_linear):
         remembered.cache_clear()
+
+
+def test_profiles_are_curves_over_the_seeds_that_have_them_all_and_tables_have_a_line_for_each_point():
+    rows = [{"of": "a", "beta": beta, "seed": s, "bound": beta + s} for beta in (1.0, 0.1) for s in (0, 1, 2)]
+    found = pd.DataFrame(rows[:-1])
+    x, runs = profiles.curve(found, "beta", "bound")
+    assert x == [0.1, 1.0] and runs == [[0.1, 1.0], [1.1, 2.0]]
+    lines = profiles.as_markdown(found, "beta", {"bound": ("bound, nats", "{:.1f}")}).splitlines()
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]] == [
+        ["a", "1.0", "2.0 ± 1.0"],
+        ["a", "0.1", "0.6 ± 0.7"],
+    ]

@@ -1,8 +1,8 @@
 r"""One fair table: every contender as it is read, under every judge, from measurements that are made once.
 
 All models get what is common practice for some: a prior fitted to their codes, samples without the observation's noise,
-an encoder that was refitted to the p(x) that is judged. Those with a weight on the KL have a second row, as the twin
-that Proposition 1 says they are. Nothing is left out because it scores badly.
+a posterior that is fitted to each image. Those with a weight on the KL have a second row, as the twin that Proposition
+1 says they are. Nothing is left out because it scores badly.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -212,7 +212,7 @@ def _judgement(row: Row, cache: Cache) -> dict[str, Any]:
 
 
 def _bits(row: Row, cache: Cache) -> dict[str, Any]:
-    """Empty if the model is no density, or cannot be trained or refitted."""
+    """Empty if the model is no density, or cannot be trained, or read in finite numbers."""
     if row.run.no_density:
         return {}
     found = _numbers(twin_read_bits if row.twin else read_bits, run=row.run, cache=cache)
