@@ -168,5 +168,5 @@ def test_a_damaged_first_edition_is_named(tmp_path):
 
 
 def test_the_first_edition_does_not_stand_among_the_results():
-    assert reference.load_all().keys() == {"full", "fashion"} == first_edition().keys()
+    assert {"full"} <= reference.load_all().keys() <= first_edition().keys()
     assert reference.results_folder() == RESULTS
