@@ -1,4 +1,4 @@
-r"""Sentences of the text that state a finding: each is true of the stored reference results, or a test says which is not.
+r"""Sentences of the text that state a finding: each is true of the stored results, or a test says which is not.
 
 The sentence carries `<!-- finding: NAME -->`; `TRUE` says what of the results it rests on. All of them speak of the
 results of the profile `full`.
@@ -6,6 +6,7 @@ results of the profile `full`.
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,14 @@ MARK = re.compile(r"<!-- finding: (\S+) -->")
 #: 'About the same': within a tenth.
 ALIKE = 0.1
 JUDGES = ("spoiled", "clean")
+#: The same, as conditions name them.
+IN_JUDGES = tuple(f"{judge} judges; " for judge in JUDGES)
+BOOK_FLOOR, LOWEST = "dequantised pixels, floor 0.0011", "grey pixels, floor 0.0001"
+GREY = tuple(f"floor {floor};" for floor in ("0.1", "0.01", "0.001", "0.0001"))
+FLOORS = (
+    *(f"dequantised pixels, floor {floor};" for floor in ("0.1", "0.01", "0.0011", "0.0001")),
+    *(f"grey pixels, {floor}" for floor in GREY),
+)
 
 
 class Found:
@@ -40,10 +49,14 @@ class Found:
     def values(self, claim, *words):
         return finding(self.records, claim, *words).values
 
-    def met(self, claim, *words):
+    def met(self, claim, *words, control=""):
         """Whether the criterion is met under every seed; None if under some only."""
-        met = set(finding(self.records, claim, *words).met)
+        met = set(finding(self.records, claim, *words, control=control).met)
         return met.pop() if len(met) == 1 else None
+
+
+def rises(values):
+    return all(low < high for low, high in pairwise(values))
 
 
 TRUE = {
@@ -57,6 +70,28 @@ TRUE = {
     ),
     "manifold-simple": lambda f: all(0.8 < f.value("C31", "simple VAE", judge) < 1 for judge in JUDGES),
     "manifold-sigma": lambda f: all(f.met("C31", "sigma = 0.1", judge) for judge in JUDGES),
+    # 5.2
+    "pca-full": lambda f: f.value("C02", BOOK_FLOOR) < f.value("C02", BOOK_FLOOR, control="PCA with d = 20") < 1,
+    "pca-lowest": lambda f: [f.met("C02", floor) for floor in FLOORS].count(True) == 1 and f.met("C02", LOWEST) is True,
+    "blurred": lambda f: (
+        f.verdict("C01") == Verdict.HOLDS
+        and f.value("C01", "edges") < f.value("C01", "edges", control="the image, blurred")
+        and f.value("C01", "label") > 5 * f.value("C01", "label", control="the image, blurred")
+    ),
+    "poor-samples": lambda f: all(f.value("C03", "d = 20", judge, "own noise") > 5 for judge in IN_JUDGES),
+    "noise-innocent": lambda f: all(
+        abs(f.value("C07", "simple VAE, d = 20", judge) - 1) < 2 * ALIKE for judge in IN_JUDGES
+    ),
+    "diversity": lambda f: all(f.met("C03", "d = 20", judge, "; recall") for judge in IN_JUDGES),
+    "floor-grey": lambda f: rises([f.value("C02", f"grey pixels, {floor}") for floor in GREY]),
+    "floor-dequantised": lambda f: (
+        abs(f.value("C02", "dequantised pixels, floor 0.0001") / f.value("C02", BOOK_FLOOR) - 1) < ALIKE
+        and 0.5 < f.value("C02", "dequantised pixels, floor 0.01") / f.value("C02", BOOK_FLOOR) < 0.65
+    ),
+    "control-failed": lambda f: (
+        f.met("C03", "d = 2,", "clean judges; ", "own noise", control="half-way between two images, by PCA with d = 20")
+        is False
+    ),
 }
 
 
