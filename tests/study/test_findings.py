@@ -21,6 +21,7 @@ RESULTS = BOOK / "results" / "full.json"
 MARK = re.compile(r"<!-- finding: (\S+) -->")
 #: 'About the same': within a tenth.
 ALIKE = 0.1
+KINDS = ("ancestral", "deterministic")
 JUDGES = ("spoiled", "clean")
 #: The same, as conditions name them.
 IN_JUDGES = tuple(f"{judge} judges; " for judge in JUDGES)
@@ -92,6 +93,36 @@ TRUE = {
         f.met("C03", "d = 2,", "clean judges; ", "own noise", control="half-way between two images, by PCA with d = 20")
         is False
     ),
+    # 5.3
+    "small-beta": lambda f: f.value("C04", "d = 20") < 0.5,
+    "fixed-worse": lambda f: (
+        1.1 < f.value("C06", f"d = 20, {BOOK_FLOOR}") < f.value("C06", "dequantised pixels, floor 0.1")
+    ),
+    "fixed-lowest": lambda f: (
+        [f.met("C06", f"d = 20, {floor}") for floor in FLOORS].count(True) == 1 and f.met("C06", LOWEST) is True
+    ),
+    "fixed-two": lambda f: 0.7 < f.value("C06", "d = 2,") < 1,
+    "means-simple": lambda f: all(f.met("C07", "simple VAE, d = 20", judge) is False for judge in IN_JUDGES),
+    "means-two": lambda f: (
+        2.5 < f.value("C07", "simple VAE, d = 2,", IN_JUDGES[0]) < 3.5
+        and f.value("C07", "simple VAE, d = 2,", IN_JUDGES[1]) > 1
+    ),
+    "means-beta": lambda f: all(f.met("C07", "beta = 0.01", judge) for judge in IN_JUDGES),
+    "means-one": lambda f: (
+        f.value("C07", "; sigma = 1, d = 20; spoiled") > 1 and f.met("C07", "; sigma = 1, d = 20; clean") is True
+    ),
+    "quantiles": lambda f: all(
+        f.met("C10", f"alpha = -{alpha} and", judge) is False for alpha in ("0.5", "1", "2") for judge in IN_JUDGES
+    ),
+    "moved-fitted": lambda f: all(
+        f.met("C26", f"{kind} samples", "a mixture", judge) for kind in KINDS for judge in IN_JUDGES
+    ),
+    "moved-own": lambda f: (
+        f.met("C26", "deterministic samples", "N(0, I)", IN_JUDGES[0]) is True
+        and f.value("C26", "deterministic samples", "N(0, I)", IN_JUDGES[1]) > 1
+    ),
+    "correlated": lambda f: f.met("C28", "d = 20;") is True and f.met("C28", "d = 2;") is not True,
+    "independent": lambda f: f.verdict("C29") == Verdict.HOLDS,
 }
 
 

@@ -11,12 +11,12 @@ from vaelib.study.verdicts import NOT_MEASURED, ClaimRecord
 
 
 def finding(records: Sequence[ClaimRecord], claim: str, *words: str, control: str = "") -> Finding:
-    """What was measured of a claim where condition and metric, as in its table, hold all of the words.
+    """What was measured of a claim where `; condition; metric`, as in its table, holds all of the words.
 
-    Of a control if one is named. Raises LookupError, which names what there is, if that is not one finding.
+    That of a control if one is named. Raises LookupError, which names what there is, if that is not one finding.
     """
     found = [f for r in records if r.id == claim for f in r.findings if f.control == control]
-    chosen = [f for f in found if all(word in f"{f.condition}; {f.metric}" for word in words)]
+    chosen = [f for f in found if all(word in f"; {f.condition}; {f.metric}" for word in words)]
     if len(chosen) != 1:
         there = "".join(f"\n  {f.condition}; {f.metric}" for f in chosen or found)
         raise LookupError(f"{claim} has {len(chosen)} findings with the words {words}; there are:{there or ' none'}")
