@@ -21,6 +21,7 @@ RESULTS = BOOK / "results" / "full.json"
 MARK = re.compile(r"<!-- finding: (\S+) -->")
 #: 'About the same': within a tenth.
 ALIKE = 0.1
+DIAL = ("beta = 0.01", "sigma = 0.0001")
 KINDS = ("ancestral", "deterministic")
 JUDGES = ("spoiled", "clean")
 #: The same, as conditions name them.
@@ -123,6 +124,38 @@ TRUE = {
     ),
     "correlated": lambda f: f.met("C28", "d = 20;") is True and f.met("C28", "d = 2;") is not True,
     "independent": lambda f: f.verdict("C29") == Verdict.HOLDS,
+    # 5.4
+    "automatic": lambda f: all(f.value("C25", words, "nats") < 0 for words in ("one sigma, learned;", "closed form")),
+    "geco": lambda f: f.value("C25", "GECO") > 10,
+    "widths": lambda f: f.value("C14", "spread") > 2 and f.value("C14", "width") < 0.001,
+    "collapse": lambda f: f.verdict("C12") == Verdict.HOLDS,
+    "small-sigma-collapse": lambda f: f.verdict("C22") == Verdict.HOLDS,
+    "misplaced": lambda f: all(
+        f.value("C11", dial, "d = 20", "clean judges; Fréchet")
+        > 2 * f.value("C11", dial, "d = 20", "spoiled judges; Fr")
+        > 4
+        for dial in DIAL
+    ),
+    "misplaced-two": lambda f: all(f.value("C11", dial, "d = 2;", "spoiled judges; Fréchet") < 1.5 for dial in DIAL),
+    "shape-not-spread": lambda f: (
+        1.5 < f.value("C11", "beta", "d = 20", "clean judges; variance") < 2.5
+        and f.value("C11", "beta", "d = 2;", "clean judges; variance") > 4
+        and all(
+            f.value("C11", "beta", "d = 20", f"{judge}Fréchet")
+            > 2 * f.value("C11", "beta", "d = 2;", f"{judge}Fréchet")
+            for judge in IN_JUDGES
+        )
+    ),
+    "sameness": lambda f: f.met("C13", "variance") is True,
+    "at-its-stop": lambda f: (
+        f.verdict("C13") == Verdict.UNMEASURED
+        and all(f.value("C13", f"precision of mu_x(z), digit-4-beta-{beta}") < 0.02 for beta in ("0.01", "6"))
+    ),
+    "no-bound": lambda f: f.value("C15", "share of test images whose objective") > 0.8,
+    "limit": lambda f: (
+        f.value("C16", "sigma_z") < 0.01 < 0.5 * f.value("C16", "sigma_z", control="beta = 0.01")
+        and abs(f.value("C16", "sigma_z", control="a plain autoencoder, which never asks sigma_z") - 1) < ALIKE
+    ),
 }
 
 
