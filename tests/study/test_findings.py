@@ -156,6 +156,21 @@ TRUE = {
         f.value("C16", "sigma_z") < 0.01 < 0.5 * f.value("C16", "sigma_z", control="beta = 0.01")
         and abs(f.value("C16", "sigma_z", control="a plain autoencoder, which never asks sigma_z") - 1) < ALIKE
     ),
+    # 5.5
+    "scale": lambda f: abs(f.value("C21", "d = 20", "tr W") - 1) < 0.01,
+    "stated": lambda f: (
+        f.met("C27", "squared error") is True
+        and f.value("C27", "squared error", control="one sigma at its optimum") < 1.25
+    ),
+    "stated-window": lambda f: 1 < f.value("C27", "window") < f.value("C27", "squared error"),
+    "neighbours": lambda f: f.met("C20", "residuals of test images") is True,
+    "carried": lambda f: f.value("C20", "simple VAE", "sum") < 0.5 and f.value("C20", "flow as prior") > 0.8,
+    "kept-and-joint": lambda f: (
+        abs(f.value("C19", "nats that the code")) < 10
+        and all(f.met("C19", f"size, neighbourhood{name}") for name in ("-d20", "-kept-d20"))
+    ),
+    "split-free": lambda f: f.value("C19", "noise variance") > 2,
+    "split-fixed": lambda f: f.value("C19", "nats that the bound") > 100,
 }
 
 
