@@ -171,6 +171,9 @@ TRUE = {
     ),
     "split-free": lambda f: f.value("C19", "noise variance") > 2,
     "split-fixed": lambda f: f.value("C19", "nats that the bound") > 100,
+    # 5.6
+    "no-lag": lambda f: f.met("C23", "early") is False,
+    "linear": lambda f: f.verdict("C21") == Verdict.AGREES,
 }
 
 
