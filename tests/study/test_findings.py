@@ -174,6 +174,13 @@ TRUE = {
     # 5.6
     "no-lag": lambda f: f.met("C23", "early") is False,
     "linear": lambda f: f.verdict("C21") == Verdict.AGREES,
+    # 5.7
+    "con-floor": lambda f: f.value("C02", LOWEST) > 3 * f.value("C02", "grey pixels, floor 0.1;"),
+    "con-means": lambda f: TRUE["noise-innocent"](f),
+    "con-moved": lambda f: TRUE["moved-fitted"](f) and TRUE["moved-own"](f),
+    "con-automatic": lambda f: TRUE["automatic"](f),
+    "con-split": lambda f: TRUE["split-fixed"](f) and TRUE["split-free"](f) and TRUE["kept-and-joint"](f),
+    "con-pixels": lambda f: TRUE["stated"](f) and TRUE["carried"](f),
 }
 
 
