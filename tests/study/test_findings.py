@@ -15,6 +15,7 @@ import pytest
 from vaelib.study import reference
 from vaelib.study.findings import finding, quoted
 from vaelib.study.judging import Verdict
+from vaelib.study.verdicts import tally
 
 BOOK = Path(__file__).parents[2] / "book"
 RESULTS = BOOK / "results" / "full.json"
@@ -43,6 +44,10 @@ class Found:
 
     def verdict(self, claim):
         return self.by_id[claim].verdict
+
+    def count(self, verdict):
+        """How many measurements have it."""
+        return tally(self.records)[verdict]
 
     def value(self, claim, *words, control=""):
         """The mean over the seeds."""
@@ -180,6 +185,7 @@ TRUE = {
     "con-moved": lambda f: TRUE["moved-fitted"](f) and TRUE["moved-own"](f),
     "con-automatic": lambda f: TRUE["automatic"](f),
     "con-split": lambda f: TRUE["split-fixed"](f) and TRUE["split-free"](f) and TRUE["kept-and-joint"](f),
+    "con-conditional": lambda f: f.count(Verdict.CONDITIONAL) == max(f.count(verdict) for verdict in Verdict),
     "con-pixels": lambda f: TRUE["stated"](f) and TRUE["carried"](f),
 }
 
