@@ -187,6 +187,14 @@ TRUE = {
     "con-split": lambda f: TRUE["split-fixed"](f) and TRUE["split-free"](f) and TRUE["kept-and-joint"](f),
     "con-conditional": lambda f: f.count(Verdict.CONDITIONAL) == max(f.count(verdict) for verdict in Verdict),
     "con-pixels": lambda f: TRUE["stated"](f) and TRUE["carried"](f),
+    # the front page
+    "index-noise": lambda f: TRUE["noise-innocent"](f),
+    "index-floor": lambda f: 4.5 < f.value("C02", LOWEST) / f.value("C02", "grey pixels, floor 0.1;") < 5.5,
+    "index-automatic": lambda f: TRUE["automatic"](f),
+    "index-covariance": lambda f: TRUE["carried"](f),
+    "index-split": lambda f: TRUE["con-split"](f) and 2.5 < f.value("C19", "noise variance") < 3.5,
+    # the appendix of claims
+    "dial-falls": lambda f: f.verdict("C05") == Verdict.AGREES,
 }
 
 
