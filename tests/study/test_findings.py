@@ -193,6 +193,11 @@ TRUE = {
     "index-automatic": lambda f: TRUE["automatic"](f),
     "index-covariance": lambda f: TRUE["carried"](f),
     "index-split": lambda f: TRUE["con-split"](f) and 2.5 < f.value("C19", "noise variance") < 3.5,
+    # corrections and propositions
+    "corrections-limit": lambda f: TRUE["limit"](f),
+    "corrections-noise": lambda f: TRUE["noise-innocent"](f),
+    "corrections-covariance": lambda f: f.value("C20", "flow as prior") > 0.9,
+    "propositions-joint": lambda f: TRUE["kept-and-joint"](f),
     # the appendix of claims
     "dial-falls": lambda f: f.verdict("C05") == Verdict.AGREES,
 }

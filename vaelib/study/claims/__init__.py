@@ -1,4 +1,4 @@
-r"""The claims of the source, C01 to C25: what each says in our words, its metrics and its thresholds.
+r"""The claims of the source, C01 to C31: what each says in our words, its metrics and its thresholds.
 
 Thresholds were written down before the runs that they judge and are not changed afterwards; a case that was added after
 a first run is `explored` and does not enter the verdict. Where the source leaves a choice open, each value of the
