@@ -197,7 +197,7 @@ def test_without_a_name_the_models_of_sweeps_are_left_out(command, run, monkeypa
         asked.extend(model.name for model in experiments)
         return set(map(key, experiments))
 
-    monkeypatch.setattr("vaelib.build.cli._make", make)
+    monkeypatch.setattr("vaelib.build.cli.make", make)
     run(command)
     assert set(asked) == set(catalogue.of_the_book())
 

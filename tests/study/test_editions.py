@@ -72,6 +72,13 @@ def test_the_same_formulas_in_other_cases_are_another_instrument(compared):
     assert compared(explored) == ["instrument"]
 
 
+def test_a_limit_of_what_can_be_measured_is_another_instrument_and_no_other_threshold(compared):
+    limited = Case(CLAIM.tested["two"].criteria, measurable={"h": at_least(-9, named("h"))})
+    assert compared(changed(two=limited)) == ["instrument"]
+    (limit,) = (one for one in editions.asked(changed(two=limited)) if one.limit)
+    assert limit.words == "two: only where h, at least -9: `h`"
+
+
 def test_another_interval_of_the_same_formula_is_another_threshold(compared):
     assert compared(changed(two=Case({"m": at_least(3, named("h"))}))) == ["threshold"]
     assert compared(changed(two=Case({"m": Criterion(named("h"), 1, 9)}))) == ["threshold"]

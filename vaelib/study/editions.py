@@ -1,10 +1,10 @@
 r"""The first edition of the claims beside this one: which are tested otherwise, which came out otherwise, and why.
 
 The first edition is kept in `book/results/first_edition` as it was measured, with its formulas, thresholds and
-verdicts. What differs is derived from it: the *instrument*, if the formulas of the cases are others; the *threshold*,
-if a formula of both editions must lie in another interval; the *verdict*, if its words are others in some profile, or
-if the claim has become a theorem. Controls, and what is explored, make no difference by themselves. Why it differs is
-said by the claim.
+verdicts. What differs is derived from it: the *instrument*, if the formulas of the cases are others, or the limits
+within which they speak; the *threshold*, if a formula of both editions must lie in another interval; the *verdict*, if
+its words are others in some profile, or if the claim has become a theorem. Controls, and what is explored, make no
+difference by themselves. Why it differs is said by the claim.
 """
 
 import json
@@ -24,19 +24,20 @@ NOT_YET = "not measured yet"
 
 
 class Asked(NamedTuple):
-    """What one criterion asks that enters a verdict, or the check of a theorem."""
+    """What one criterion asks that enters a verdict, or the check of a theorem, or the limit of an instrument."""
 
     condition: str
     metric: str
     formula: str
     low: float
     high: float
+    limit: bool = False
 
     @property
     def words(self) -> str:
         """All of it in a line."""
         threshold = Criterion(constant(0), self.low, self.high).threshold
-        return f"{self.condition}: {self.metric}, {threshold}: `{self.formula}`"
+        return f"{self.condition}: {'only where ' if self.limit else ''}{self.metric}, {threshold}: `{self.formula}`"
 
 
 class First(NamedTuple):
@@ -77,22 +78,22 @@ class Change(NamedTuple):
 def asked(claim: Claim) -> tuple[Asked, ...]:
     """What a claim asks as it is today."""
     judged = Role.CHECKED if claim.kind == Kind.THEOREM else Role.CRITERION
+    found = [(m, m.criterion) for m in claim.measurands if m.role in (judged, Role.MEASURABLE)]
     return tuple(
-        Asked(m.condition, m.metric, m.criterion.quantity.formula, m.criterion.low, m.criterion.high)
-        for m in claim.measurands
-        if m.role == judged
+        Asked(m.condition, m.metric, c.quantity.formula, c.low, c.high, m.role == Role.MEASURABLE) for m, c in found
     )
 
 
-def _formulas(asked: Sequence[Asked]) -> set[str]:
-    return {one.formula for one in asked}
+def _formulas(asked: Sequence[Asked]) -> set[tuple[str, bool]]:
+    """The formulas, and whether each is a limit."""
+    return {(one.formula, one.limit) for one in asked}
 
 
-def _intervals(asked: Sequence[Asked], formula: str) -> set[tuple[float, float]]:
-    return {(one.low, one.high) for one in asked if one.formula == formula}
+def _intervals(asked: Sequence[Asked], formula: tuple[str, bool]) -> set[tuple[float, float]]:
+    return {(one.low, one.high) for one in asked if (one.formula, one.limit) == formula}
 
 
-def _instrument(asked: Sequence[Asked]) -> set[frozenset[str]]:
+def _instrument(asked: Sequence[Asked]) -> set[frozenset[tuple[str, bool]]]:
     """The formulas of each case."""
     return {frozenset(_formulas([o for o in asked if o.condition == one.condition])) for one in asked}
 

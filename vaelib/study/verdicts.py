@@ -156,10 +156,8 @@ def _beside(finding: Finding, places: Sequence[Sequence[Finding]]) -> str:
                         )
     lines = []
     for (name, role), said in found.items():
-        means, outcomes = [mean for mean, _ in said], [outcome for _, outcome in said]
-        lines.append(
-            f"{name}: {' / '.join(means)}, {role}: {' / '.join(outcomes if len(set(outcomes)) > 1 else outcomes[:1])}"
-        )
+        means, words = zip(*said, strict=True)
+        lines.append(f"{name}: {' / '.join(means)}, {role}: {' / '.join(words if len(set(words)) > 1 else words[:1])}")
     return "<br>".join(lines)
 
 

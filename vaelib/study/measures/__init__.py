@@ -9,6 +9,7 @@ from vaelib.study.measures.baselines import Baselines, baselines, few_label_base
 from vaelib.study.measures.bounds import bits, bound, dial_arrival, dial_gradient, evidence, linear_optimum, support
 from vaelib.study.measures.codes import encoder_path, few_labels, latent, variance
 from vaelib.study.measures.controls import (
+    blurred_and_noisy,
     label_controls,
     linear_bound,
     linear_theory,

@@ -23,8 +23,10 @@ from vaelib.pca import (
     pca_reconstructions,
     spectrum,
 )
+from vaelib.sampling import sampled_codes
 from vaelib.seeding import seeded
 from vaelib.study.classifier import Classifier, blur
+from vaelib.study.experiment import VaeExperiment
 from vaelib.study.measures.baselines import CODES_DIM
 from vaelib.study.measures.codes import few_label_accuracies
 from vaelib.study.measures.judged import Judges, verdict
@@ -68,6 +70,21 @@ def sample_controls(*, train: Images, test: Images, judges: Judges) -> dict[str,
         "half-way by PCA": pca_reconstructions(pca, (one + other) / 2),
     }
     return {name: verdict(images, test.images, judges) for name, images in shown.items()}
+
+
+@torch.no_grad()
+def blurred_and_noisy(
+    vae: VAE, *, experiment: VaeExperiment, train: Images, test: Images, judges: Judges
+) -> dict[str, list[float]]:
+    """What `judged` says of images half-way between two, by PCA, with noise of the model's own sigma: poor images, as
+    the model would draw them. Raises AttributeError for a likelihood without a standard deviation of its own.
+    """
+    one, other = pairs(test, seed=0)
+    images = pca_reconstructions(fit_pca(train.images, latent_dim=CODES_DIM), (one + other) / 2)
+    with seeded(experiment.seed):
+        sigma = vae.likelihood(sampled_codes(vae, experiment.pixels(one))).stddev
+        found = verdict(images + sigma * torch.randn_like(images), test.images, judges)
+    return {f"blurred_and_noisy_{name}": values for name, values in found.items()}
 
 
 def _normal_draws(images: Tensor, count: int) -> Tensor:

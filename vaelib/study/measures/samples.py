@@ -30,7 +30,7 @@ from vaelib.vae import VAE
 
 ALPHAS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 #: The mixture that is fitted to codes after training: from so many images at most, a component for so many codes.
-FITTED_IMAGES, CODES_PER_COMPONENT = 8_000, 400
+FITTED_IMAGES, CODES_PER_COMPONENT = 24_000, 400
 
 
 @torch.no_grad()
