@@ -95,10 +95,7 @@ TRUE = {
         abs(f.value("C02", "dequantised pixels, floor 0.0001") / f.value("C02", BOOK_FLOOR) - 1) < ALIKE
         and 0.5 < f.value("C02", "dequantised pixels, floor 0.01") / f.value("C02", BOOK_FLOOR) < 0.65
     ),
-    "control-failed": lambda f: (
-        f.met("C03", "d = 2,", "clean judges; ", "own noise", control="half-way between two images, by PCA with d = 20")
-        is False
-    ),
+    "controls-tell": lambda f: f.verdict("C03") == Verdict.HOLDS,
     # 5.3
     "small-beta": lambda f: f.value("C04", "d = 20") < 0.5,
     "fixed-worse": lambda f: (
@@ -189,7 +186,7 @@ TRUE = {
     "con-pixels": lambda f: TRUE["stated"](f) and TRUE["carried"](f),
     # the front page
     "index-noise": lambda f: TRUE["noise-innocent"](f),
-    "index-floor": lambda f: 4.5 < f.value("C02", LOWEST) / f.value("C02", "grey pixels, floor 0.1;") < 5.5,
+    "index-floor": lambda f: TRUE["con-floor"](f),
     "index-automatic": lambda f: TRUE["automatic"](f),
     "index-covariance": lambda f: TRUE["carried"](f),
     "index-split": lambda f: TRUE["con-split"](f) and 2.5 < f.value("C19", "noise variance") < 3.5,
