@@ -15,6 +15,7 @@ from vaelib import data
 from vaelib.build import provenance
 from vaelib.study import editions, models, reference, verdicts
 from vaelib.study.experiment import Experiment, VaeExperiment
+from vaelib.study.findings import quoted
 from vaelib.study.trained import config, entry, key
 
 #: The metrics of a record in words, and how their values are written.
@@ -23,6 +24,29 @@ METRICS = {
     "test_kl_nats": ("mean KL", "{:.1f} nats"),
     "test_accuracy": ("accuracy", "{:.1%}"),
     "test_spoiled_known": ("spoiled images that are known as such", "{:.1%}"),
+}
+#: What the front page says of the stored results: in words, and each number's claim, what it is found by, and its form.
+Found = tuple[str, tuple[str, ...], str]
+FOUND: dict[str, tuple[Found, ...]] = {
+    "squared error of the simple VAE over that of PCA with 10 dimensions; smallest $\\sigma_x$ on grey pixels": (
+        ("0.1", ("C02", "grey pixels, floor 0.1;"), "{:.2f}"),
+        ("0.0001", ("C02", "grey pixels, floor 0.0001;"), "{:.2f}"),
+    ),
+    "distance of its mean images from digits over that of its ancestral samples; judges": (
+        ("spoiled", ("C07", "simple VAE, d = 20", "spoiled judges"), "{:.2f}"),
+        ("clean", ("C07", "simple VAE, d = 20", "clean judges"), "{:.2f}"),
+    ),
+    "covariance of the pixels, ancestral samples over data; independent pixels": (
+        ("simple VAE", ("C20", "simple VAE", "sum"), "{:.2f}"),
+        ("calibrated, with a prior that its codes follow", ("C20", "flow as prior"), "{:.2f}"),
+    ),
+    "nats an image by which the bound is below that of the best weight": (
+        ("one $\\sigma_x$, learned", ("C25", "one sigma, learned;", "nats"), "{:.0f}"),
+    ),
+    "nats an image that another division of the variance costs": (
+        ("one $\\sigma_x$, at least", ("C19", "nats that the bound"), "{:.0f}"),
+        ("dependent pixels, code kept", ("C19", "nats that the code"), "{:.1f}"),
+    ),
 }
 #: What stands above the models that no build trains.
 SWEPT = (
@@ -44,6 +68,7 @@ def write(folder: Path, *, profile: str, seed: int, results: Path | None = None)
     notebooks = sorted(folder.resolve().parent.glob("[!.]*.ipynb"))
     pages = {
         "data": data_markdown(profile, seed=seed),
+        "found": found_markdown(references.get("full", [])),
         "verdicts": verdicts.verdicts_markdown(verdicts.records(profile, seed=seed), references),
         "what_changed": editions.changes_markdown(editions.changes(editions.first_edition(results), found)),
         "models": models_markdown(profile, seed=seed),
@@ -62,6 +87,15 @@ def data_markdown(profile: str, *, seed: int) -> str:
         f"This build used the **{profile}** profile: {len(images.train):,} training and {len(images.test):,} test "
         f"images of {images.name} ({images.source}; SHA-256 of the pixels `{images.sha256[:16]}...`), seed {seed}."
     )
+
+
+def found_markdown(records: Sequence[verdicts.ClaimRecord]) -> str:
+    """Numbers of the reference results that the front page speaks of, with standard deviations over seeds."""
+    rows = [
+        (what, "; ".join(f"{label}: {quoted(records, *words, form=form)}" for label, words, form in numbers))
+        for what, numbers in FOUND.items()
+    ]
+    return verdicts.table(rows, "what was measured on all 60,000 digits", "mean ± sd over seeds")
 
 
 # ---- how it was computed
@@ -85,7 +119,7 @@ def origin(profile: str, *, seed: int) -> dict[str, str]:
     sizes = f"{len(images.train):,} training and {len(images.test):,} test images"
     return {
         "commit": provenance.commit_in_words(),
-        "profile and seed": f"{profile}, seed {seed}; claims and tables also use the seeds after it",
+        "profile and seed": f"{profile}, seed {seed}",
         "data": f"{images.name}, {sizes}, read from {images.source}",
         "SHA-256 of " + ("all pixels" if profile == "quick" else "the training images"): f"`{images.sha256}`",
     }
