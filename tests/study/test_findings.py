@@ -168,7 +168,7 @@ TRUE = {
     "neighbours": lambda f: f.met("C20", "residuals of test images") is True,
     "carried": lambda f: f.value("C20", "simple VAE", "sum") < 0.5 and f.value("C20", "flow as prior") > 0.8,
     "kept-and-joint": lambda f: (
-        abs(f.value("C19", "nats that the code")) < 10
+        abs(f.value("C19", "nats that the code")) < min(30, f.value("C19", "nats that the bound") / 20)
         and all(f.met("C19", f"size, neighbourhood{name}") for name in ("-d20", "-kept-d20"))
     ),
     "split-free": lambda f: f.value("C19", "noise variance") > 2,
