@@ -57,8 +57,8 @@ class Found:
         return finding(self.records, claim, *words).values
 
     def met(self, claim, *words, control=""):
-        """Whether the criterion is met under every seed; None if under some only."""
-        met = set(finding(self.records, claim, *words, control=control).met)
+        """Whether the criterion is met under every seed with a value; None if under some only."""
+        met = set(finding(self.records, claim, *words, control=control).met) - {None}
         return met.pop() if len(met) == 1 else None
 
 
