@@ -157,7 +157,7 @@ def test_controls_stand_in_the_row_of_their_criterion_with_their_means():
     rows = verdicts.as_markdown([record]).splitlines()
     assert [line for line in rows if said in line] == [line for line in rows if "| here " in line and "| a " in line]
     assert len([line for line in rows if line.startswith("| C99")]) == 3, "and has no row of its own"
-    assert said in verdicts.verdicts_markdown([record])
+    assert verdicts.verdicts_markdown([record]).endswith("| 1 of 1     |")
     assert "faint noise: 0.4 / 0.1, must miss: misses |" in verdicts.as_markdown([record], {"full": [other]})
     loud = measured(Case(ABOVE, must_miss={"real digits, faint noise": {"a": constant(4)}}), explored=later)
     three = verdicts.as_markdown([record], {"full": [other], "fashion": [loud]})
@@ -167,6 +167,7 @@ def test_controls_stand_in_the_row_of_their_criterion_with_their_means():
 def test_a_control_that_failed_stands_out_and_one_that_only_meets_a_part_does_not():
     failed = measured(Case(ABOVE, must_miss={"noise": {"a": of_seed(0, 2, 2)}}))
     assert "must miss: **meets under 2 of 3 seeds**" in verdicts.as_markdown([failed])
+    assert verdicts.verdicts_markdown([failed]).endswith("| **0 of 1** |")
     partly = measured(Case(ABOVE, must_miss={"noise": {"a": constant(2), "b": constant(0)}}))
     assert "noise: 2, must miss: meets " in verdicts.as_markdown([partly])
     assert "noise: 0, must miss: misses " in verdicts.as_markdown([partly])

@@ -122,17 +122,27 @@ def as_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[Cl
 
 
 def verdicts_markdown(records: Sequence[ClaimRecord], others: Mapping[str, Sequence[ClaimRecord]] = NONE) -> str:
-    """One row per claim: what the source says, what this build finds, and what was found elsewhere."""
+    """One row per claim: what the source says, what this build finds, and what was found elsewhere.
+
+    If there are controls, the last column counts those of all cases that come out as they must here.
+    """
     elsewhere = [{r.id: str(r.verdict) for r in other} for other in others.values()]
     rows = []
     for r in records:
         said = r.words.replace(r.verdict, f"**{r.verdict}**", 1)
         source = f"{r.claim.statement} ({r.claim.section})"
-        beside = dict.fromkeys(_beside(f, [r.findings]) for f in r.criteria)
-        names = [e.get(r.id, NOT_MEASURED) for e in elsewhere]
-        rows.append([r.id, source, said, *names, "<br>".join(filter(None, beside))])
+        rows.append([r.id, source, said, *(e.get(r.id, NOT_MEASURED) for e in elsewhere), _as_they_must(r)])
     headers = ["claim", "the source says (section)", "this build finds", *(f"profile {name}" for name in others)]
     return _origin(records, others) + _with_controls(rows, headers)
+
+
+def _as_they_must(record: ClaimRecord) -> str:
+    """How many controls meet or miss what they must, of how many; bold if not all do, empty if there are none."""
+    cases = dict.fromkeys(f.condition for f in record.findings)
+    found = [c for case in cases for c in controls([f for f in record.findings if f.condition == case])]
+    agreeing = sum(False not in control.agrees for control in found)
+    said = f"{agreeing} of {len(found)}" if found else ""
+    return said if agreeing == len(found) else f"**{said}**"
 
 
 def _with_controls(rows: Sequence[list[str]], headers: Sequence[str]) -> str:
