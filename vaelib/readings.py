@@ -79,7 +79,7 @@ def local_posterior(
     >>> from vaelib.pca import optimal_decoder, optimal_linear_vae, spectrum
     >>> x = torch.randn(50, 3).double()
     >>> vae = optimal_linear_vae(spectrum(x), latent_dim=2, sigma=0.5)
-    >>> away = diagonal_normal(vae.posterior(x).mean + 0.1, torch.full((50, 2), 0.3).double())
+    >>> away = Normal(vae.posterior(x).mean + 0.1, torch.full((50, 2), 0.3).double())
     >>> q = local_posterior(vae, lambda px_z: px_z.log_prob(x), start=away)
     >>> bool((q.mean - vae.posterior(x).mean).abs().mean() < 0.02)  # p(z|x) is known here
     True

@@ -103,7 +103,7 @@ def test_one_of_each_is_added_by_the_files_that_the_lists_name(checkout):
     edit(library / "study" / "models.py", place, MODEL + place)
     section = library / "study" / "claims" / "section_5_2.py"
     section.write_text(section.read_text(encoding="utf-8") + CLAIM, encoding="utf-8")
-    edit(section, "from vaelib.study.measures import judged,", "from vaelib.study.measures import latent, judged,")
+    edit(section, "    judged,\n    judged_data,\n", "    judged,\n    judged_data,\n    latent,\n")
     after = json.loads(run(checkout, "-c", PROBE))
 
     added = after["models"].pop("wide-d20")

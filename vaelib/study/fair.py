@@ -29,7 +29,7 @@ from vaelib.study.measures import (
     variance,
 )
 from vaelib.study.measures.measured import data_judged_by_all
-from vaelib.study.models import Family, contenders, find_vae
+from vaelib.study.models import COPY_NOISES, Family, contenders, copy_name, find_vae
 from vaelib.training import NonFiniteLossError
 
 Cache = Path | str | None
@@ -52,9 +52,10 @@ class Row(NamedTuple):
 
 
 def rows(profile: str, seeds: Sequence[int]) -> list[Row]:
-    """All contenders under these seeds; a twin beside each weight but 0 and 1."""
-    found = [m.at(seed=s) for m in contenders(profile, seed=seeds[0]) for s in seeds]
-    return [Row(find_vae(m.name, profile, seed=m.seed), twin) for m in found for twin in _readings(m)]
+    """All contenders and the noisy copies under these seeds; a twin beside each weight but 0 and 1."""
+    names = [*(model.name for model in contenders(profile, seed=seeds[0])), *map(copy_name, COPY_NOISES)]
+    found = [find_vae(name, profile, seed=seed) for name in names for seed in seeds]
+    return [Row(model, twin) for model in found for twin in _readings(model)]
 
 
 def table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> pd.DataFrame:
