@@ -76,7 +76,8 @@ def local_posterior(
     `log_likelihood` maps p(x|z) for z `[k, B, d]` to ln P(x|z) of these images, `[k, B]`. An image for which this leads
     to numbers that are none keeps its start.
 
-    >>> from vaelib.pca import optimal_decoder, optimal_linear_vae, spectrum
+    >>> from torch.distributions import Normal
+    >>> from vaelib.pca import optimal_linear_vae, spectrum
     >>> x = torch.randn(50, 3).double()
     >>> vae = optimal_linear_vae(spectrum(x), latent_dim=2, sigma=0.5)
     >>> away = Normal(vae.posterior(x).mean + 0.1, torch.full((50, 2), 0.3).double())
