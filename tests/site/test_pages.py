@@ -95,7 +95,7 @@ def test_nothing_sticks_out(visit: Visit, size):
     assert page.evaluate(sticking_out) == []
 
 
-#: The boxes with a table, formula or program that is wider than they are, and of each: on which sides it is cut and on
+#: The boxes with a table, formula or program that is wider than they are, by more than a pixel, and of each: on which sides it is cut and on
 #: which it is shaded, left and right, at its start, in its middle and at its end; and rows that would hide the shade.
 CUT = """async () => {
     const wide = [...document.querySelectorAll(".bd-article :is(table, mjx-container[display='true'], pre)")]
@@ -104,7 +104,7 @@ CUT = """async () => {
             while (box && !["auto", "scroll"].includes(getComputedStyle(box).overflowX)) box = box.parentElement;
             return box;
         })
-        .filter(box => box?.matches(".bd-article *") && box.checkVisibility() && box.scrollWidth > box.clientWidth);
+        .filter(box => box?.matches(".bd-article *") && box.checkVisibility() && box.scrollWidth > box.clientWidth + 1);
     const seen = new Map(wide.map(box => [box, {html: box.outerHTML.slice(0, 200), cut: [], shaded: []}]));
     for (const part of [0, 0.5, 1]) {
         for (const box of wide) box.scrollLeft = part * (box.scrollWidth - box.clientWidth);
