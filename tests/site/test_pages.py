@@ -95,8 +95,9 @@ def test_nothing_sticks_out(visit: Visit, size):
     assert page.evaluate(sticking_out) == []
 
 
-#: The boxes with a table, formula or program that is wider than they are, by more than a pixel, and of each: on which sides it is cut and on
-#: which it is shaded, left and right, at its start, in its middle and at its end; and rows that would hide the shade.
+#: The boxes with a table, formula or program that is wider than they are, by more than a pixel, and of each: on which
+#: sides it is cut and on which it is shaded, left and right, at its start, in its middle and at its end; and rows that
+#: would hide the shade.
 CUT = """async () => {
     const wide = [...document.querySelectorAll(".bd-article :is(table, mjx-container[display='true'], pre)")]
         .map(item => { // the box that it scrolls in
