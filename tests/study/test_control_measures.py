@@ -8,7 +8,6 @@ from torch import nn
 
 from vaelib.data import Images
 from vaelib.diagnostics.samples import features, frechet_distance
-from vaelib.likelihoods import PixelwiseGaussian
 from vaelib.linear import evidence_nats
 from vaelib.pca import active_directions, eigenvalues, optimal_decoder, spectrum
 from vaelib.study.classifier import Classifier
@@ -18,14 +17,11 @@ from vaelib.study.measures.controls import (
     label_controls,
     linear_bound,
     linear_theory,
-    neighbour_controls,
-    neighbour_labels,
     recognised_controls,
     sample_controls,
     structure_controls,
 )
 from vaelib.study.measures.judged import judged_data
-from vaelib.vae import mlp_vae
 
 
 class Knows(nn.Module):
@@ -179,29 +175,3 @@ def test_features_that_know_the_label_need_few_labels_and_random_projections_mor
     random = torch.tensor(found["random projections"])
     assert random.shape == (2, 2) and random.max() < 0.9
     assert random[:, 1].mean() > random[:, 0].mean(), "but they do learn from more"
-
-
-def test_the_nearest_image_of_an_image_that_was_seen_is_itself(train):
-    found = neighbour_controls(train=train, test=train[:50], classifier=Knows())
-    assert found == {"pixels": 1.0, "PCA": 1.0, "learned from labels": 1.0}
-    vae = mlp_vae(shape=(28, 28), latent_dim=2, head=PixelwiseGaussian, hidden=8)
-    assert neighbour_labels(vae, train=train, test=train[:50]) == {"neighbour_labels": 1.0}
-
-
-def test_the_nearest_image_is_that_by_mean_codes(train, test):
-    """A code that is the last pixel knows every label; one that is a black pixel says the same of all."""
-    vae = mlp_vae(shape=(28, 28), latent_dim=2, head=PixelwiseGaussian, hidden=8)
-    for pixel, share in ((-1, 1.0), (0, None)):
-        with torch.no_grad():
-            vae.encoder.body[0].weight.zero_()[:, pixel] = 1
-            vae.encoder.body[0].bias.fill_(0.1)
-        found = neighbour_labels(vae, train=train, test=test)["neighbour_labels"]
-        assert found == share if share else found < 0.3
-
-
-@pytest.mark.parametrize("side", ["train", "test"])
-def test_without_labels_there_are_none_to_compare(side, train, test):
-    parts = {"train": train, "test": test}
-    parts[side] = Images(parts[side].images, None, (28, 28))
-    with pytest.raises(ValueError, match="these images have no labels to compare"):
-        neighbour_labels(mlp_vae(shape=(28, 28), latent_dim=2, head=PixelwiseGaussian, hidden=8), **parts)

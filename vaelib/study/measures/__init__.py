@@ -13,8 +13,6 @@ from vaelib.study.measures.controls import (
     label_controls,
     linear_bound,
     linear_theory,
-    neighbour_controls,
-    neighbour_labels,
     recognised_controls,
     sample_controls,
     structure_controls,

@@ -5,11 +5,10 @@ random: a criterion that real images meet, or that what is plainly so misses, sa
 """
 
 import torch
-from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 from vaelib.data import Images
-from vaelib.diagnostics.latent import code_means, mean_absolute_correlation
+from vaelib.diagnostics.latent import mean_absolute_correlation
 from vaelib.diagnostics.samples import features
 from vaelib.diagnostics.variance import neighbour_correlation, pixel_covariance
 from vaelib.linear import beta_elbo_nats_exact, evidence_nats, optimal_posterior
@@ -155,29 +154,3 @@ def label_controls(*, train: Images, test: Images, classifier: Classifier) -> di
         "learned from labels": few_label_accuracies(learned[0], learned[1], train, test),
         "random projections": few_label_accuracies(random[0], random[1], train, test),
     }
-
-
-@torch.no_grad()
-def neighbour_labels(vae: VAE, *, train: Images, test: Images) -> dict[str, float]:
-    """Share of test images whose nearest training image by mean codes has their label."""
-    return {"neighbour_labels": _nearest(code_means(vae, train.images), code_means(vae, test.images), train, test)}
-
-
-@torch.no_grad()
-def neighbour_controls(*, train: Images, test: Images, classifier: Classifier) -> dict[str, float]:
-    """The same by pixels, by codes of PCA, and by features that were learned from all labels."""
-    pca = fit_pca(train.images, latent_dim=CODES_DIM)
-    learned = [torch.from_numpy(features(classifier, part.images)) for part in (train, test)]
-    return {
-        "pixels": _nearest(train.images, test.images, train, test),
-        "PCA": _nearest(pca_codes(pca, train.images), pca_codes(pca, test.images), train, test),
-        "learned from labels": _nearest(learned[0], learned[1], train, test),
-    }
-
-
-def _nearest(known: Tensor, asked: Tensor, train: Images, test: Images) -> float:
-    """Raises ValueError where the images have no labels."""
-    if train.labels is None or test.labels is None:
-        raise ValueError("these images have no labels to compare")
-    model = KNeighborsClassifier(n_neighbors=1).fit(known.numpy(), train.labels.numpy())
-    return float(model.score(asked.numpy(), test.labels.numpy()))
