@@ -25,9 +25,9 @@ def with_prior(vae: VAE, code_prior: nn.Module) -> VAE:
     r"""A copy with another p(z), such as one that was fitted to its codes; :math:`p(x|z)` and q(z|x) are the same.
 
     >>> vae = mlp_vae(shape=(2, 3), latent_dim=2, head=PixelwiseGaussian, hidden=4)
-    >>> other = with_prior(vae, fit_mixture(torch.randn(50, 2), components=1, seed=0))
+    >>> other = with_prior(vae, fit_neighbours(vae.posterior(torch.rand(50, 6)), neighbours=10))
     >>> type(vae.code_prior).__name__, type(other.code_prior).__name__
-    ('StandardNormal', 'FittedMixture')
+    ('StandardNormal', 'SmoothedPosterior')
     """
     other = copy.deepcopy(vae)
     other.code_prior = code_prior

@@ -1,18 +1,16 @@
 r"""Learned priors are densities, their draws follow them, and bounds under them stay bounds; in float64."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal, kl_divergence
 
 from vaelib.diagnostics.evidence import quadrature_evidence_nats
 from vaelib.diagnostics.latent import elbo_surgery, kl_per_dimension_nats
 from vaelib.linear import evidence_nats
 from vaelib.networks import diagonal_normal
 from vaelib.objectives import elbo_nats, iwae_bound_nats, kl_nats
-from vaelib.priors import FittedMixture, LearnedFlow, LearnedMixture, StandardNormal, fit_mixture
+from vaelib.priors import LearnedFlow, LearnedMixture, SmoothedPosterior, StandardNormal, fit_neighbours
 from vaelib.seeding import seeded
 from vaelib.vae import VAE
 
@@ -38,21 +36,21 @@ def flow(latent_dim):
     return prior
 
 
-def fitted(latent_dim):
+def smoothed(latent_dim):
     """A mixture with full covariances."""
-    factors = torch.randn(2, latent_dim, latent_dim) / 2
-    return FittedMixture(
-        weights=torch.tensor([0.3, 0.7]),
-        means=torch.randn(2, latent_dim),
-        covariances=factors @ factors.mT + 0.1 * torch.eye(latent_dim),
-    )
+    return fit_neighbours(posteriors(30, latent_dim), neighbours=12)
+
+
+def posteriors(count, latent_dim):
+    """Of so many images."""
+    return diagonal_normal(torch.randn(count, latent_dim), torch.rand(count, latent_dim) / 2 + 0.2)
 
 
 PRIORS = {
     "standard": lambda latent_dim: StandardNormal(latent_dim=latent_dim),
     "mixture": mixture,
     "flow": flow,
-    "fitted": fitted,
+    "smoothed": smoothed,
 }
 LEARNED = ("mixture", "flow")
 
@@ -219,7 +217,7 @@ def codes(mu, sigma, prior):
 
 def test_with_the_aggregate_posterior_as_prior_nothing_is_left_but_information():
     mu, sigma = 2 * torch.randn(40, 3), torch.rand(40, 3) + 0.2
-    aggregate = FittedMixture(weights=torch.full((40,), 1 / 40), means=mu, covariances=sigma.square().diag_embed())
+    aggregate = fit_neighbours(diagonal_normal(mu, sigma), neighbours=1)
     surgery = elbo_surgery(codes(mu, sigma, aggregate), torch.zeros(40, 1))
     assert surgery.kl == pytest.approx(surgery.mutual_information)
     assert surgery.aggregate_mismatch == pytest.approx(0, abs=1e-9)
@@ -236,38 +234,84 @@ def test_surgery_with_a_mixture_of_one_agrees_with_the_closed_form_of_the_normal
     assert within_error(sampled, exact)
 
 
-# The mixture that is fitted afterwards
+# The prior that is fitted afterwards
 
 
-def test_one_fitted_component_is_the_mean_and_the_covariance_of_the_codes():
-    z = torch.randn(500, 3) @ torch.randn(3, 3) + torch.randn(3)
-    prior = fit_mixture(z, components=1, seed=0)()
-    exact = MultivariateNormal(z.mean(dim=0), z.T.cov(correction=0) + 1e-6 * torch.eye(3))
-    torch.testing.assert_close(prior.log_prob(z), exact.log_prob(z))
+def as_mixture(means, covariances):
+    """The mixture of these Normals, by torch."""
+    weights = Categorical(logits=torch.zeros(len(means)))
+    return MixtureSameFamily(weights, MultivariateNormal(means, covariances))
 
 
-def test_the_fitted_mixture_is_at_least_as_likely_as_the_one_that_made_the_codes_and_no_better_on_others():
-    true = FittedMixture(
-        weights=torch.tensor([0.3, 0.7]),
-        means=torch.tensor([[-2.0, 0.0], [2.0, 1.0]]),
-        covariances=torch.tensor([[[1.0, 0.5], [0.5, 0.5]], [[0.3, -0.2], [-0.2, 1.0]]]),
-    )()
-    seen, others = true.sample((2_000,)), true.sample((2_000,))
-    found = fit_mixture(seen, components=2, seed=0)()
-    gain = found.log_prob(seen) - true.log_prob(seen)
-    # Twice the gain of the sum is chi-squared with the 11 free parameters.
-    assert 0 < 2 * gain.sum() < 30
-    loss = true.log_prob(others) - found.log_prob(others)
-    assert -5 * loss.std() / math.sqrt(2_000) < loss.mean() < 30 / 2_000
+def test_with_one_neighbour_it_is_the_aggregate_posterior():
+    qz_x, z = posteriors(40, 3), torch.randn(20, 3)
+    aggregate = as_mixture(qz_x.mean, qz_x.variance.diag_embed())
+    torch.testing.assert_close(fit_neighbours(qz_x, neighbours=1)().log_prob(z), aggregate.log_prob(z))
 
 
-def test_fitting_is_a_function_of_codes_and_seed_and_keeps_their_precision():
-    z = torch.randn(200, 2)
+def test_with_all_neighbours_it_is_the_normal_with_the_moments_of_all_codes():
+    qz_x, z = posteriors(40, 3), torch.randn(20, 3)
+    covariance = qz_x.mean.T.cov(correction=0) + qz_x.variance.mean(dim=0).diag()
+    normal = MultivariateNormal(qz_x.mean.mean(dim=0), covariance)
+    torch.testing.assert_close(fit_neighbours(qz_x, neighbours=40)().log_prob(z), normal.log_prob(z))
+
+
+def test_between_them_every_component_has_the_moments_of_the_posteriors_around_one():
+    qz_x = posteriors(700, 2)  # in more than one batch
+    means, covariances = [], []
+    for mu in qz_x.mean:
+        near = (qz_x.mean - mu).norm(dim=1).argsort()[:9]
+        among = as_mixture(qz_x.mean[near], qz_x.variance[near].diag_embed())
+        means.append(among.mean)
+        draws = qz_x.mean[near].T.cov(correction=0) + qz_x.variance[near].mean(dim=0).diag()
+        torch.testing.assert_close(draws.diagonal(), among.variance)
+        covariances.append(draws)
+    found = fit_neighbours(qz_x, neighbours=9)()
+    torch.testing.assert_close(found.means, torch.stack(means), rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.scale_tril @ found.scale_tril.mT, torch.stack(covariances), rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.mean, torch.stack(means).mean(dim=0))
+
+
+def test_the_density_is_that_of_torch_near_and_far_from_narrow_components():
+    qz_x = diagonal_normal(3 * torch.randn(300, 5) + 10, torch.rand(300, 5) / 100 + 1e-3)
+    found = fit_neighbours(qz_x, neighbours=4)()
+    z = torch.cat([found.sample((200,)), 30 * torch.randn(50, 5)])
+    exact = as_mixture(found.means, found.scale_tril @ found.scale_tril.mT).log_prob(z)
+    torch.testing.assert_close(found.log_prob(z), exact, rtol=1e-6, atol=1e-5)
+    single = fit_neighbours(diagonal_normal(qz_x.mean.float(), qz_x.stddev.float()), neighbours=4)()
+    error = single.log_prob(z[:200].float()) - exact[:200]  # where codes are, in single precision
+    assert error.abs().max() < 0.2
+    assert error.abs().mean() < 0.03
+
+
+def test_the_density_has_a_gradient_in_the_code():
+    prior = smoothed(2)()
+    z = torch.randn(3, 4, 2, requires_grad=True)
+    assert torch.autograd.gradcheck(prior.log_prob, z)
+
+
+def test_smoothing_is_more_likely_on_codes_that_were_set_aside_than_learning_them_by_heart():
+    mu = torch.randn(2_000, 4) @ torch.randn(4, 4)
+    seen = diagonal_normal(mu[:1_000], torch.full((1_000, 4), 0.05))
+    aside = mu[1_000:] + 0.05 * torch.randn(1_000, 4)
+    heart, smooth, normal = (fit_neighbours(seen, neighbours=k)().log_prob(aside).mean() for k in (1, 30, 1_000))
+    assert smooth > heart + 1
+    assert normal > smooth > normal - 0.5  # the codes are Normal, so that nothing is better than the last
+
+
+@over("neighbours", [0, -1, 41])
+def test_the_number_of_neighbours_is_between_one_and_that_of_the_codes(neighbours):
+    with pytest.raises(ValueError, match="between 1 and the number of codes, 40"):
+        fit_neighbours(posteriors(40, 2), neighbours=neighbours)
+
+
+def test_fitting_draws_nothing_and_keeps_the_precision_of_the_codes():
+    qz_x = diagonal_normal(torch.randn(200, 2).float(), torch.full((200, 2), 0.1).float())
     state = torch.get_rng_state()
-    first, second = (fit_mixture(z, components=4, seed=3)() for _ in range(2))
+    prior = fit_neighbours(qz_x, neighbours=10)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first.log_prob(z), second.log_prob(z))
-    assert fit_mixture(z.float(), components=2, seed=0)().sample().dtype == torch.float32
+    assert isinstance(prior, SmoothedPosterior)
+    assert prior().sample((3,)).dtype == prior().log_prob(qz_x.mean).dtype == torch.float32
 
 
 def test_a_prior_travels_with_the_weights_of_its_model():

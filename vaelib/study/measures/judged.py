@@ -13,13 +13,12 @@ from torch.distributions import Independent, Normal
 
 from vaelib.data import Images
 from vaelib.diagnostics.samples import features, frechet_distance, precision_recall
-from vaelib.priors import fit_mixture
 from vaelib.readings import twin, with_prior
 from vaelib.sampling import ancestral_sampling, deterministic_sampling, sampled_codes
 from vaelib.seeding import seeded
 from vaelib.study.classifier import Classifier, blur
 from vaelib.study.experiment import VaeExperiment
-from vaelib.study.measures.samples import CODES_PER_COMPONENT, FITTED_IMAGES
+from vaelib.study.measures.samples import smoothed_prior
 from vaelib.vae import VAE
 
 Judges = Mapping[str, Sequence[Classifier]]
@@ -47,17 +46,15 @@ def verdict(samples: Tensor, real: Tensor, judges: Judges) -> dict[str, list[flo
 def judged(
     vae: VAE, *, experiment: VaeExperiment, train: Images, test: Images, judges: Judges
 ) -> dict[str, list[float]]:
-    r"""Samples from the model's own prior and from a mixture fitted to its codes, each ancestral and deterministic.
+    r"""Samples from the model's own prior and from one fitted to its codes, each ancestral and deterministic.
 
-    The mixture is that of `fitted_prior`. Where pixels are Normal and independent given the code, `noisy` are real
+    The second is `smoothed_prior`. Where pixels are Normal and independent given the code, `noisy` are real
     training images with noise of the model's own sigma, :math:`x + \sigma_x(z) \epsilon`, :math:`z \sim q(z|x)`: what
     ancestral samples would score if their mean images were real.
     """
     x = test.images
     with seeded(experiment.seed):
-        codes = sampled_codes(vae, experiment.pixels(train.images[:FITTED_IMAGES]))
-    components = max(1, len(codes) // CODES_PER_COMPONENT)
-    fitted = with_prior(vae, fit_mixture(codes, components=components, seed=experiment.seed))
+        fitted = with_prior(vae, smoothed_prior(vae, experiment=experiment, train=train))
     shown: dict[str, Tensor] = {}
     for prior, model in {"own": vae, "fitted": fitted}.items():
         for kind, sampling in {"ancestral": ancestral_sampling, "deterministic": deterministic_sampling}.items():

@@ -1,7 +1,5 @@
 r"""Measures of reconstructions and samples: what every model is measured by, and what changes the samples."""
 
-from copy import deepcopy
-
 import torch
 from torch import Tensor
 
@@ -15,7 +13,8 @@ from vaelib.diagnostics.samples import (
     precision_recall,
 )
 from vaelib.objectives import elbo_terms
-from vaelib.priors import fit_mixture
+from vaelib.priors import SmoothedPosterior, fit_neighbours
+from vaelib.readings import with_prior
 from vaelib.sampling import (
     ancestral_sampling,
     deterministic_sampling,
@@ -29,8 +28,9 @@ from vaelib.study.experiment import VaeExperiment
 from vaelib.vae import VAE
 
 ALPHAS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
-#: The mixture that is fitted to codes after training: from so many images at most, a component for so many codes.
-FITTED_IMAGES, CODES_PER_COMPONENT = 24_000, 400
+#: Of the prior that is fitted to codes after training: how many codes a component is made of. With so many, codes of
+#: training images that were set aside were within 0.1 nats of the most likely, for four models and in both profiles.
+NEIGHBOURS = 50
 
 
 @torch.no_grad()
@@ -84,11 +84,16 @@ def alpha_frechet(vae: VAE, *, experiment: VaeExperiment, test: Images, classifi
     return {f"{alpha:g}": frechet_distance(real, features(classifier, draw(alpha))) for alpha in ALPHAS}
 
 
+def smoothed_prior(vae: VAE, *, experiment: VaeExperiment, train: Images) -> SmoothedPosterior:
+    """The prior that is fitted to the codes of all training images, the same way for every model."""
+    return fit_neighbours(vae.posterior(experiment.pixels(train.images)), neighbours=min(NEIGHBOURS, len(train)))
+
+
 @torch.no_grad()
 def fitted_prior(
     vae: VAE, *, experiment: VaeExperiment, train: Images, test: Images, classifier: Classifier
 ) -> dict[str, float]:
-    r"""A mixture of Normals r(z) fitted to codes of training images, after training, beside and in the place of p(z).
+    r"""A prior r(z) fitted to the codes of training images, see `smoothed_prior`, beside and in the place of p(z).
 
     `fitted_mismatch_nats` is :math:`E_{q(z)}[\ln r(z) - \ln p(z)]` over codes of test images: at most
     :math:`KL(q(z) \| p(z))` of the aggregate posterior of all images that might have been drawn, whatever r is, and as
@@ -97,16 +102,12 @@ def fitted_prior(
     x = test.images
     real = features(classifier, x)
     with seeded(experiment.seed):
-        codes, test_codes = (sampled_codes(vae, experiment.pixels(im)) for im in (train.images[:FITTED_IMAGES], x))
-        components = max(1, len(codes) // CODES_PER_COMPONENT)
-        log_prior = vae.prior.log_prob(test_codes)
-        fitted = deepcopy(vae)
-        fitted.code_prior = fit_mixture(codes, components=components, seed=experiment.seed)
-        mismatch = fitted.prior.log_prob(test_codes) - log_prior
+        fitted = with_prior(vae, smoothed_prior(vae, experiment=experiment, train=train))
+        test_codes = sampled_codes(vae, experiment.pixels(x))
+        mismatch = fitted.prior.log_prob(test_codes) - vae.prior.log_prob(test_codes)
         ancestral = features(classifier, ancestral_sampling(fitted, len(x)))
         deterministic = features(classifier, deterministic_sampling(fitted, len(x)))
     return {
-        "components": components,
         "fitted_mismatch_nats": mismatch.mean().item(),
         "fitted_frechet_ancestral": frechet_distance(real, ancestral),
         "fitted_frechet_deterministic": frechet_distance(real, deterministic),
