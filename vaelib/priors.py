@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
 import torch
 import zuko
 from torch import Tensor, nn
@@ -186,10 +185,11 @@ def fit_neighbours(qz_x: Distribution, *, neighbours: int) -> SmoothedPosterior:
     if not 1 <= neighbours <= len(mu):
         raise ValueError(f"neighbours must be between 1 and the number of codes, {len(mu)}, got {neighbours}")
     codes = mu.float().cpu().numpy()
-    search = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(codes)
+    nearest = (
+        NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(codes).kneighbors(codes, return_distance=False)
+    )
     means, factors = [], []
-    for few in np.array_split(codes, math.ceil(len(codes) / AT_ONCE)):
-        near = torch.from_numpy(search.kneighbors(few, return_distance=False)).to(mu.device)
+    for near in torch.from_numpy(nearest).to(mu.device).split(AT_ONCE):
         among = mu[near]
         means.append(among.mean(dim=1))
         away = among - means[-1][:, None]

@@ -6,6 +6,9 @@ what must be true of the stored results for it to stand. The numbers in it are `
 
 from collections.abc import Sequence
 
+import pandas as pd
+
+from vaelib.study.comparison import spread, values_of
 from vaelib.study.judging import Finding
 from vaelib.study.verdicts import NOT_MEASURED, ClaimRecord
 
@@ -34,3 +37,10 @@ def quoted(
         return NOT_MEASURED
     mean = form.format(factor * found.mean)
     return mean if len(found.known) == 1 else f"{mean} ± {form.format(abs(factor) * found.spread).lstrip('+')}"
+
+
+def shown(found: pd.DataFrame, model: str, column: str, *, form: str = "{:.2f}") -> str:
+    """The same of one model and column of a stored frame; raises LookupError if the frame has no value there."""
+    if not (values := values_of(found, model, column)):
+        raise LookupError(f"no {column} of {model} is stored; there are: {', '.join(found['model'].unique())}")
+    return spread(values, form)
