@@ -185,11 +185,10 @@ def fit_neighbours(qz_x: Distribution, *, neighbours: int) -> SmoothedPosterior:
     if not 1 <= neighbours <= len(mu):
         raise ValueError(f"neighbours must be between 1 and the number of codes, {len(mu)}, got {neighbours}")
     codes = mu.float().cpu().numpy()
-    nearest = (
-        NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(codes).kneighbors(codes, return_distance=False)
-    )
+    search = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(codes)
+    nearest = torch.from_numpy(search.kneighbors(codes, return_distance=False)).to(mu.device)
     means, factors = [], []
-    for near in torch.from_numpy(nearest).to(mu.device).split(AT_ONCE):
+    for near in nearest.split(AT_ONCE):
         among = mu[near]
         means.append(among.mean(dim=1))
         away = among - means[-1][:, None]

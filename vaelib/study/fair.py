@@ -29,7 +29,7 @@ from vaelib.study.measures import (
     variance,
 )
 from vaelib.study.measures.measured import data_judged_by_all
-from vaelib.study.models import COPY_NOISES, Family, contenders, copy_name, find_vae
+from vaelib.study.models import Family, contenders, find_vae
 from vaelib.training import NonFiniteLossError
 
 Cache = Path | str | None
@@ -52,8 +52,8 @@ class Row(NamedTuple):
 
 
 def rows(profile: str, seeds: Sequence[int]) -> list[Row]:
-    """All contenders and the other noisy copies under these seeds; a twin beside each weight but 0 and 1."""
-    names = [*(model.name for model in contenders(profile, seed=seeds[0])), *map(copy_name, COPY_NOISES[1:])]
+    """All contenders under these seeds; a twin beside each weight but 0 and 1."""
+    names = [model.name for model in contenders(profile, seed=seeds[0])]
     found = [find_vae(name, profile, seed=seed) for name in names for seed in seeds]
     return [Row(model, twin) for model in found for twin in _readings(model)]
 
