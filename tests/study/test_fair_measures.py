@@ -17,9 +17,11 @@ from vaelib.likelihoods import (
     PixelwiseGaussian,
 )
 from vaelib.objectives import beta_elbo_nats
+from vaelib.seeding import seeded
 from vaelib.study.classifier import JUDGE_SEEDS, JUDGES
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.measures import (
+    codes_judged,
     judged,
     judged_by_all,
     judged_data,
@@ -72,6 +74,18 @@ def test_every_number_is_one_for_each_seed_of_the_judges_and_seeds_differ():
         found[f"own_ancestral_frechet_{kind}"][0] != found[f"own_ancestral_frechet_{kind}"][1] for kind in JUDGES
     )
     assert len(JUDGE_SEEDS) == 3
+
+
+def test_codes_of_images_are_drawn_from_the_posterior_and_decoded_in_both_ways():
+    found = judged_by_all(codes_judged, FIXED)
+    assert {name.split("_")[1] for name in found} == {"ancestral", "deterministic"}
+    vae, digits = fetch(FIXED, report=silently).vae, data.load("quick")
+    with seeded(FIXED.seed), torch.no_grad():
+        x = digits.train.images[torch.randperm(len(digits.train))[: len(digits.test)]]
+        px_z = vae.likelihood(vae.posterior(x).sample())
+        for kind, shown in (("ancestral", px_z.sample()), ("deterministic", px_z.mean)):
+            for name, values in verdict(shown, digits.test.images, judges("quick")).items():
+                assert found[f"codes_{kind}_{name}"] == pytest.approx(values)
 
 
 def test_the_data_themselves_are_perfect_under_every_judge():

@@ -10,15 +10,16 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
-from vaelib.study import reference
-from vaelib.study.findings import finding, quoted
+from vaelib.study import evidence, fair, reference
+from vaelib.study.findings import finding, quoted, shown
 from vaelib.study.judging import Verdict
 from vaelib.study.verdicts import tally
 
 BOOK = Path(__file__).parents[2] / "book"
-RESULTS = BOOK / "results" / "full.json"
+RESULTS, EVIDENCE = (BOOK / "results" / name for name in ("full.json", "evidence/full.json"))
 MARK = re.compile(r"<!-- finding: (\S+) -->")
 #: 'About the same': within a tenth.
 ALIKE = 0.1
@@ -38,9 +39,19 @@ FLOORS = (
 class Found:
     """The stored results, as the sentences ask for them."""
 
-    def __init__(self, records):
+    def __init__(self, records, stored):
         self.records = records
         self.by_id = {record.id: record for record in records}
+        self.stored = stored
+
+    def mean(self, frame, model, column):
+        """Of a column of a stored frame for one model, over the seeds."""
+        found = self.stored.frame(frame)
+        return found.loc[found["model"] == model, column].mean()
+
+    def contest(self, judge, *models, samples="fitted_ancestral"):
+        """These models, by these samples, against the best of all common recipes."""
+        return fair.contest(self.stored.frame("fair"), judge, samples=(samples,), models=models)
 
     def verdict(self, claim):
         return self.by_id[claim].verdict
@@ -202,7 +213,7 @@ TRUE = {
 
 @pytest.fixture(scope="module")
 def found():
-    return Found(reference.load(RESULTS).records)
+    return Found(reference.load(RESULTS).records, evidence.load(EVIDENCE))
 
 
 def texts():
@@ -255,3 +266,12 @@ def test_words_that_fit_no_finding_or_several_are_an_error_that_names_what_there
     for words in (("d = 2",), ("d = 3",)):
         with pytest.raises(LookupError, match="d = 20; error"):
             finding(records, "C98", *words)
+
+
+def test_a_number_of_a_stored_frame_is_that_of_one_model_with_its_deviation_where_there_are_several_seeds():
+    found = pd.DataFrame({"model": ["a", "a", "b"], "seed": [0, 1, 0], "mse": [1.0, 2.0, 5.0], "bits": [None] * 3})
+    assert shown(found, "a", "mse") == "1.50 ± 0.71"
+    assert shown(found, "b", "mse", form="{:.0f}") == "5"
+    for model, column in (("c", "mse"), ("a", "bits")):
+        with pytest.raises(LookupError, match=f"no {column} of {model} is stored; there are: a, b"):
+            shown(found, model, column)

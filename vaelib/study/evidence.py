@@ -85,9 +85,11 @@ class Evidence(NamedTuple):
         return [part.seed for part in self.parts if part.frame == name]
 
     def fair(self) -> pd.DataFrame:
-        """What is judged of all contenders, with bits under the seeds for which there are any."""
-        bits = self.frame("fair_bits") if self.seeds("fair_bits") else pd.DataFrame()
-        return fair.joined(self.frame("fair"), bits)
+        """What is judged of all contenders, with codes and bits under the seeds for which there are any."""
+        found = self.frame("fair")
+        for more in ("codes", "fair_bits"):
+            found = fair.joined(found, self.frame(more)) if self.seeds(more) else found
+        return found
 
 
 def _references(profile: str, seeds: Sequence[int], *, cache: Cache) -> pd.DataFrame:
@@ -135,6 +137,7 @@ FRAMES = {
     "budgets": Frame(_budgets, _budgeted, (profiles.budgets, comparison.frame)),
     "ladder": Frame(ladder.ladder, ladder.asked),
     "fair": Frame(fair.judged_table, fair.asked_judged),
+    "codes": Frame(fair.codes_table, fair.asked_codes),
     "over_lengths": _over(profiles.over_lengths, _timed),
     "fair_bits": Frame(fair.bits_table, fair.asked_bits),
 }

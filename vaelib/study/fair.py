@@ -18,6 +18,7 @@ from vaelib.study.comparison import spreads
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.measures import (
     Asked,
+    codes_judged,
     judged,
     judged_by_all,
     judged_data,
@@ -35,6 +36,8 @@ from vaelib.training import NonFiniteLossError
 Cache = Path | str | None
 #: What a model's samples can be: from its own prior or one that was fitted, drawn from p(x|z) or its mean.
 SAMPLES = ("own_ancestral", "own_deterministic", "fitted_ancestral", "fitted_deterministic")
+#: Samples whose codes are those of training images.
+CODES = ("codes_ancestral", "codes_deterministic")
 #: How its bits can be counted, see `vaelib.study.measures.readings`.
 READINGS = ("dense", "shown", "fitted")
 
@@ -58,11 +61,6 @@ def rows(profile: str, seeds: Sequence[int]) -> list[Row]:
     return [Row(model, twin) for model in found for twin in _readings(model)]
 
 
-def table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> pd.DataFrame:
-    """What is judged and, where there are any, the bits: `judged_table` and `bits_table` as one."""
-    return joined(judged_table(profile, seeds, cache=cache), bits_table(profile, seeds, cache=cache))
-
-
 def judged_table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> pd.DataFrame:
     """A row for each of `rows`: labels, `mse`, the shares `explained` and `noise`, and all of `judged`.
 
@@ -77,16 +75,16 @@ def bits_table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> pd
     return pd.DataFrame([found for row in rows(profile, seeds) if (found := _bits(row, cache))])
 
 
-def joined(judgements: pd.DataFrame, bits: pd.DataFrame) -> pd.DataFrame:
+def codes_table(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> pd.DataFrame:
+    """A row for each of `rows` that is no twin: labels, and all of `codes_judged`, as in `judged_table`."""
+    found = [(row, _numbers(codes_judged, run=row.run, cache=cache)) for row in rows(profile, seeds) if not row.twin]
+    return pd.DataFrame([_labels(row) | _over_judges(numbers) for row, numbers in found if numbers])
+
+
+def joined(judgements: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
     """Both tables as one, with the rows of the first; nan where the second has none for a model under a seed."""
-    own = [column for column in bits if column not in ("family", "no_density")]
-    return judgements.merge(bits[own], how="left", on=["model", "seed"]) if len(bits) else judgements
-
-
-def pieces(profile: str, seeds: Sequence[int], *, cache: Cache = None) -> list[Callable[[], object]]:
-    """The measurements behind the table, one by one, for whoever makes them side by side."""
-    found = rows(profile, seeds)
-    return [partial(row_of, row, cache) for row_of in (_judgement, _bits) for row in found]
+    own = [column for column in more if column not in ("family", "no_density")]
+    return judgements.merge(more[own], how="left", on=["model", "seed"]) if len(more) else judgements
 
 
 def asked_judged(profile: str, seed: int) -> list[Asked]:
@@ -94,6 +92,11 @@ def asked_judged(profile: str, seed: int) -> list[Asked]:
     found = rows(profile, (seed,))
     common = [Asked(measure, row.run) for row in found if not row.twin for measure in (summary, variance)]
     return common + [Asked(twin_judged if row.twin else judged, row.run) for row in found]
+
+
+def asked_codes(profile: str, seed: int) -> list[Asked]:
+    """All that `codes_table` reads under a seed."""
+    return [Asked(codes_judged, row.run) for row in rows(profile, (seed,)) if not row.twin]
 
 
 def asked_bits(profile: str, seed: int) -> list[Asked]:
@@ -159,7 +162,8 @@ def contest(
 def judged_markdown(found: pd.DataFrame, judge: str) -> str:
     """A line per model under one judge: means over seeds and, where there are several, after ± their deviation."""
     heads = {"mse": ("test MSE", "{:.4f}"), "explained": ("explained", "{:.2f}")}
-    heads |= {f"{kind}_frechet_{judge}": (kind.replace("_", ", "), "{:.1f}") for kind in (*SAMPLES, "noisy")}
+    kinds = (*SAMPLES, *(kind for kind in CODES if f"{kind}_frechet_{judge}" in found), "noisy")
+    heads |= {f"{kind}_frechet_{judge}": (kind.replace("_", ", "), "{:.1f}") for kind in kinds}
     return _written(found, heads)
 
 
@@ -180,16 +184,12 @@ def _written(found: pd.DataFrame, heads: Mapping[str, tuple[str, str]]) -> str:
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
-def as_markdown(found: pd.DataFrame) -> str:
-    """A line per model: means over seeds; after ± the standard deviation over the seeds of the judges."""
-    lines = [_cells(str(name), group.mean(numeric_only=True)) for name, group in found.groupby("model", sort=False)]
-    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
-
-
 def references_as_markdown(found: pd.DataFrame) -> str:
-    """A line per kind of real images, as in `as_markdown`."""
-    kinds = [f"{ground}_{judge}" for judge in JUDGES for ground in ("frechet", "precision", "recall")]
-    lines = [{"images": row["model"]} | {kind: _judged(row, kind) for kind in kinds} for _, row in found.iterrows()]
+    """A line per kind of real images; after ± the standard deviation over the seeds of the judges."""
+    grounds = {"frechet": "Fréchet", "precision": "precision", "recall": "recall"}
+    kinds = {f"{ground}_{judge}": f"{head}, {judge}" for judge in JUDGES for ground, head in grounds.items()}
+    rows = found.to_dict("records")
+    lines = [{"images": row["model"]} | {head: _judged(row, kind) for kind, head in kinds.items()} for row in rows]
     return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
 
 
@@ -236,7 +236,8 @@ def _unnamed(numbers: dict[str, float]) -> dict[str, float]:
 
 def _numbers(measure: Callable[..., dict[str, Any]], *, run: VaeExperiment, cache: Cache) -> dict[str, Any]:
     try:
-        return (judged_by_all if measure in (judged, twin_judged) else measured)(measure, run, cache=cache)
+        by_all = measure in (judged, twin_judged, codes_judged)
+        return (judged_by_all if by_all else measured)(measure, run, cache=cache)
     except NonFiniteLossError:
         return {}
 
@@ -246,25 +247,7 @@ def _over_judges(numbers: dict[str, list[float]]) -> dict[str, float]:
     return means | {f"{name}_sd": float(np.std(values, ddof=1)) for name, values in numbers.items()}
 
 
-def _cells(name: str, mean: pd.Series) -> dict[str, str]:
-    cells = {"model": f"`{name}`", "test MSE": f"{mean['mse']:.4f}", "explained": f"{mean['explained']:.2f}"}
-    for reading in READINGS:
-        for head, field, form in (
-            ("", "escape", "{:.3f}"),
-            (", median", "median", "{:.3f}"),
-            (", draws", "draws", "{:.1f}"),
-        ):
-            value = mean.get(f"{reading}_{field}", np.nan)
-            cells[f"bits, {reading}{head}"] = "" if np.isnan(value) else form.format(value)
-            if field == "escape" and not np.isnan(value):
-                cells[f"bits, {reading}"] += f" ± {mean[f'{reading}_error']:.3f}"
-    for judge in JUDGES:
-        for kind in (*SAMPLES, "noisy"):
-            cells[f"{kind.replace('_', ', ')}, {judge}"] = _judged(mean, f"{kind}_frechet_{judge}")
-    return cells
-
-
-def _judged(row: pd.Series, column: str) -> str:
+def _judged(row: Mapping[str, Any], column: str) -> str:
     value = row.get(column, np.nan)
     form = "{:.2f}" if column.startswith(("precision", "recall")) else "{:.1f}"
     return "" if np.isnan(value) else f"{form.format(value)} ± {form.format(row[f'{column}_sd'])}"

@@ -17,7 +17,7 @@ from vaelib.study.measures.controls import (
     sample_controls,
     structure_controls,
 )
-from vaelib.study.measures.judged import judged, judged_data, twin_judged
+from vaelib.study.measures.judged import codes_judged, judged, judged_data, twin_judged
 from vaelib.study.measures.measured import Asked, judged_by_all, measured, measurement_key
 from vaelib.study.measures.profiles import bounds_by_split, budget, linear_scale
 from vaelib.study.measures.readings import local_evidence, read_bits, twin_read_bits

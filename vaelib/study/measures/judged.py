@@ -81,6 +81,25 @@ def twin_judged(
 
 
 @torch.no_grad()
+def codes_judged(
+    vae: VAE, *, experiment: VaeExperiment, train: Images, test: Images, judges: Judges
+) -> dict[str, list[float]]:
+    r"""Samples whose codes are those of training images, :math:`z \sim q(z|x_n)`: what is left to blame on no prior.
+
+    The names begin with `codes`. The aggregate posterior is the prior that is best for the images of training, and has
+    learned them by heart, so this is a yardstick for the priors of `judged` and no model of its own.
+    """
+    with seeded(experiment.seed):
+        px_z = vae.likelihood(sampled_codes(vae, experiment.pixels(_sampled(train.images, len(test)))))
+        shown = {"ancestral": px_z.sample(), "deterministic": px_z.mean}
+    return {
+        f"codes_{kind}_{name}": values
+        for kind, images in shown.items()
+        for name, values in verdict(images, test.images, judges).items()
+    }
+
+
+@torch.no_grad()
 def judged_data(*, train: Images, test: Images, judges: Judges) -> dict[str, dict[str, list[float]]]:
     """What real training images, as many as there are test images, score: as they are, with noise, and blurred."""
     with seeded(0):
