@@ -10,6 +10,7 @@ from vaelib.data import Images
 from vaelib.diagnostics.samples import features, frechet_distance
 from vaelib.linear import evidence_nats
 from vaelib.pca import active_directions, eigenvalues, optimal_decoder, spectrum
+from vaelib.seeding import seeded
 from vaelib.study.classifier import Classifier
 from vaelib.study.measures import controls
 from vaelib.study.measures.controls import (
@@ -21,7 +22,7 @@ from vaelib.study.measures.controls import (
     sample_controls,
     structure_controls,
 )
-from vaelib.study.measures.judged import judged_data
+from vaelib.study.measures.judged import judged_data, verdict
 
 
 class Knows(nn.Module):
@@ -89,6 +90,10 @@ def test_few_images_repeated_have_no_recall_and_as_many_real_ones_have(train, te
     repeated = found[f"{FEW} images, repeated"]
     assert max(repeated["recall_spoiled"]) == 0 and min(real["recall_spoiled"]) > 0.3
     assert min(repeated["frechet_spoiled"]) > max(real["frechet_spoiled"])
+    with seeded(0):
+        few = train.images[torch.randperm(len(train))[:FEW]]
+    again = verdict(few[torch.arange(len(test)) % FEW], test.images, judges)
+    assert all(repeated[name] == pytest.approx(values) for name, values in again.items())
 
 
 def test_draws_of_a_normal_have_mean_and_covariance_of_the_images(train):
@@ -147,6 +152,7 @@ def test_the_best_linear_vaes_have_the_active_directions_and_the_kl_of_their_eig
         assert told["active"] == len(above) == min(20, active_directions(data, beta=beta, sigma=1.0))
         assert told["kl_nats"] == pytest.approx(sum(math.log(value / beta) for value in above) / 2, rel=1e-4, abs=1e-9)
         assert (told["active"] == 0) == (told["kl_nats"] == 0) == (told["largest_over_beta"] <= 1)
+        assert told["largest_over_beta"] == pytest.approx(data[0].item() / beta)
     kl = [told["kl_nats"] for told in found.values()]
     assert kl == sorted(kl, reverse=True) and found["0.01"]["active"] == 20
 

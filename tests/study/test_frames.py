@@ -41,9 +41,10 @@ def reads(monkeypatch):
         seen.add(("score_data", profile, None))
         return SimpleNamespace(mse_pca={profiles.PCA_DIMS: 1.0})
 
-    for module in (comparison, fair, ladder):
+    for module in (comparison, fair):
         monkeypatch.setattr(module, "measured", measured)
-    monkeypatch.setattr(fair, "judged_by_all", measured)
+    for module in (fair, ladder):
+        monkeypatch.setattr(module, "judged_by_all", measured)
     monkeypatch.setattr(fair, "data_judged_by_all", of_data)
     monkeypatch.setattr(profiles, "baselines", baselines)
     monkeypatch.setattr(profiles, "best_linear", lambda *given: {"ppca_train": 1.0})

@@ -17,7 +17,7 @@ from vaelib.likelihoods import BernoulliPixels, FixedGaussian, PixelwiseGaussian
 from vaelib.objectives import beta_elbo_nats, limit_objective
 from vaelib.sampling import reconstructions, sampled_codes
 from vaelib.study import measures, trained
-from vaelib.study.classifier import classifier_experiment
+from vaelib.study.classifier import JUDGES, classifier_experiment
 from vaelib.study.experiment import LinearVaeExperiment, VaeExperiment
 from vaelib.study.measures import (
     alpha_frechet,
@@ -149,6 +149,7 @@ def test_a_measure_leaves_the_model_as_it_is(measure):
     model = {fitted_prior: TINY, linear_optimum: LINEAR}.get(measure, WEIGHTED)
     split = data.load("quick")
     given = {"experiment": model, "train": split.train, "test": split.test, "classifier": classifier("quick")}
+    given["judges"] = {kind: [given["classifier"]] for kind in JUDGES}
     vae = fetch(model, report=silently).vae
     before, prior = deepcopy(vae.state_dict()), vae.code_prior
     measure(vae, **{name: given[name] for name in inspect.signature(measure).parameters if name != "vae"})
@@ -169,7 +170,7 @@ def test_a_measure_asks_for_what_there_is_and_no_two_say_different_things_by_one
     }
     functions = filter(inspect.isfunction, vars(measures).values())
     found = [measure for measure in functions if "vae" in inspect.signature(measure).parameters]
-    assert len(found) == 32
+    assert len(found) == 33
     fields: dict[str, list[object]] = defaultdict(list)
     for measure in found:
         needs = inspect.signature(measure).parameters
@@ -307,13 +308,13 @@ def test_without_labels_there_are_none_to_learn_from():
 
 
 def test_each_rung_is_fitted_to_the_kept_split_and_measured_like_a_trained_model():
-    found = measured(fitted_rungs, TINY)["fitted_rungs"]
-    fields = measured(rung, TINY)["rung"].keys()
+    found = judged_by_all(fitted_rungs, TINY)["fitted_rungs"]
+    fields = judged_by_all(rung, TINY)["rung"].keys()
     *likelihoods, means = found.values()
     assert all(numbers.keys() == fields | {"seconds"} for numbers in likelihoods)
-    assert means.keys() == {"frechet_ancestral"}
+    assert means.keys() == {"frechet_spoiled", "frechet_clean"}
     of_gaussians = [found[name]["explained"] for name in ("one sigma", "sigma of the mean", "autoregression 7 x 7")]
-    assert of_gaussians == pytest.approx(3 * [measured(rung, TINY)["rung"]["explained"]], abs=0.1)
+    assert of_gaussians == pytest.approx(3 * [judged_by_all(rung, TINY)["rung"]["explained"]], abs=0.1)
 
 
 def test_the_first_rung_is_the_calibrated_model_and_a_rung_of_levels_is_one_over_levels():

@@ -10,7 +10,7 @@ from torch import nn
 
 from vaelib.data import dequantise
 from vaelib.diagnostics.samples import features, frechet_distance
-from vaelib.diagnostics.variance import neighbour_correlation
+from vaelib.diagnostics.variance import neighbour_correlation, pixel_covariance
 from vaelib.likelihoods import FixedGaussian, PixelwiseGaussian
 from vaelib.linear import linear_vae
 from vaelib.objectives import beta_elbo_nats, elbo_nats
@@ -184,6 +184,16 @@ def test_a_decoder_that_ignores_the_code_has_samples_without_covariance(test):
     found = pixel_structure(vae, experiment=PLAIN, test=test)
     assert found["samples_covariance"] == pytest.approx(0, abs=0.05)
     assert found["neighbours_data"] == pytest.approx(neighbour_correlation(test.images, shape=(28, 28)), rel=1e-4)
+
+
+def test_the_covariance_of_samples_is_that_of_codes_from_the_prior_wherever_the_encoder_puts_its_own(test):
+    vae = linear_vae(pixels=784, latent_dim=2, sigma=SIGMA)
+    with torch.no_grad():
+        vae.encoder.mu.weight.zero_(), vae.encoder.log_sigma.fill_(-10)  # every image has one code
+        W = vae.head.mu.weight.abs_()
+        exact = W.sum(dim=0).square().sum() - W.square().sum()  # of W W^T, off its diagonal
+    found = pixel_structure(vae, experiment=PLAIN, test=test)["samples_covariance"]
+    assert found == pytest.approx(exact.item() / pixel_covariance(test.images), rel=0.15)
 
 
 # Codes

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from vaelib.study.comparison import spreads
-from vaelib.study.measures import Asked, fitted_rungs, measured, rung
+from vaelib.study.measures import Asked, fitted_rungs, judged_by_all, rung
 from vaelib.study.models import COPY_NOISES, copy_name, find_vae
 from vaelib.study.trained import fetch, silently
 
@@ -28,7 +28,8 @@ TRAINED = {
 COLUMNS = {
     "bits": ("bits per dimension", "{:.3f}"),
     "bits_median": ("median", "{:.3f}"),
-    "frechet_ancestral": ("Fréchet, ancestral", "{:.1f}"),
+    "frechet_spoiled": ("Fréchet, spoiled judges", "{:.1f}"),
+    "frechet_clean": ("Fréchet, clean judges", "{:.1f}"),
     "explained": ("explained", "{:.2f}"),
     "seconds": ("seconds", "{:.1f}"),
 }
@@ -51,12 +52,12 @@ def asked(profile: str, seed: int) -> list[Asked]:
 
 def _rows(profile: str, seed: int, cache: Path | str | None) -> Iterator[dict[str, Any]]:
     base = find_vae(BASE, profile, seed=seed)
-    for name, numbers in measured(fitted_rungs, base, cache=cache)["fitted_rungs"].items():
+    for name, numbers in judged_by_all(fitted_rungs, base, cache=cache)["fitted_rungs"].items():
         yield {"rung": name, "model": BASE, "seed": seed} | numbers
     for model, name in TRAINED.items():
         run = find_vae(model, profile, seed=seed)
         seconds = fetch(run, cache=cache, report=silently).record["seconds"]
-        numbers = measured(rung, run, cache=cache)["rung"]
+        numbers = judged_by_all(rung, run, cache=cache)["rung"]
         yield {"rung": name, "model": model, "seed": seed} | numbers | {"seconds": seconds}
 
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from statistics import mean
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vaelib.data import Images
-from vaelib.diagnostics.samples import features, frechet_distance
 from vaelib.diagnostics.variance import variance_budget
 from vaelib.likelihoods.fitted import (
     FactorGaussian,
@@ -28,9 +28,9 @@ from vaelib.likelihoods.fitted import (
 )
 from vaelib.sampling import ancestral_sampling, deterministic_sampling, sampled_codes
 from vaelib.seeding import seeded
-from vaelib.study.classifier import Classifier
 from vaelib.study.experiment import VaeExperiment
 from vaelib.study.measures.bounds import bits
+from vaelib.study.measures.judged import Judges, verdict
 from vaelib.vae import VAE
 
 #: Windows of the autoregression, as radii, and columns of the low rank: those of the models of section 5.5.
@@ -40,26 +40,22 @@ OF_LEVELS = (SteppedLevels, SteppedHistogram)
 
 
 @torch.no_grad()
-def rung(vae: VAE, *, experiment: VaeExperiment, test: Images, classifier: Classifier) -> dict[str, dict[str, float]]:
+def rung(vae: VAE, *, experiment: VaeExperiment, test: Images, judges: Judges) -> dict[str, dict[str, float]]:
     """One rung, on the test split: the three numbers of `bits`, the squared Frechet distance of ancestral samples under
-    the judge, and the share of the variance of the data that the code explains, over codes of test images.
+    either kind of judges, the mean over their seeds, and the share of the variance of the data that the code explains,
+    over codes of test images.
     """
     x = test.images
     with seeded(experiment.seed):
         budget = variance_budget(vae, sampled_codes(vae, experiment.pixels(x)))
     with seeded(experiment.seed):
-        samples = features(classifier, ancestral_sampling(vae, len(x)))
-    found = {
-        "frechet_ancestral": frechet_distance(features(classifier, x), samples),
-        "explained": budget.explained / x.double().var(dim=0).sum().item(),
-    }
-    return {"rung": bits(vae, experiment=experiment, test=test) | found}
+        samples = ancestral_sampling(vae, len(x))
+    explained = {"explained": budget.explained / x.double().var(dim=0).sum().item()}
+    return {"rung": bits(vae, experiment=experiment, test=test) | _distances(samples, x, judges) | explained}
 
 
 @torch.no_grad()
-def fitted_rungs(
-    vae: VAE, *, experiment: VaeExperiment, train: Images, test: Images, classifier: Classifier
-) -> dict[str, Any]:
+def fitted_rungs(vae: VAE, *, experiment: VaeExperiment, train: Images, test: Images, judges: Judges) -> dict[str, Any]:
     """The rungs that are fitted in closed form to the residual of a model with a layer `head.mu`, by name: see
     :func:`rung`, and `seconds`, what the fit took. 'its mean images' are those of the codes, without a likelihood.
     """
@@ -69,11 +65,15 @@ def fitted_rungs(
         other.head = fit()
         seconds = time.perf_counter() - started
         of = replace(experiment, dequantised=not isinstance(other.head, OF_LEVELS))
-        rungs[name] = rung(other, experiment=of, test=test, classifier=classifier)["rung"] | {"seconds": seconds}
+        rungs[name] = rung(other, experiment=of, test=test, judges=judges)["rung"] | {"seconds": seconds}
     with seeded(experiment.seed):
-        means = features(classifier, deterministic_sampling(vae, len(test)))
-    rungs["its mean images"] = {"frechet_ancestral": frechet_distance(features(classifier, test.images), means)}
+        rungs["its mean images"] = _distances(deterministic_sampling(vae, len(test)), test.images, judges)
     return {"fitted_rungs": rungs}
+
+
+def _distances(samples: Tensor, real: Tensor, judges: Judges) -> dict[str, float]:
+    found = verdict(samples, real, judges)
+    return {f"frechet_{kind}": mean(found[f"frechet_{kind}"]) for kind in judges}
 
 
 def _fits(vae: VAE, experiment: VaeExperiment, train: Images) -> dict[str, Callable[[], nn.Module]]:
