@@ -90,7 +90,8 @@ class ManyNormals(Distribution):
     r""":math:`p(z) = \frac1N \sum_n N(z; m_n, L_n L_n^\top)` with tens of thousands of components, event `[d]`.
 
     `means` is `[N, d]`, `scale_tril` `[N, d, d]`. The logarithm of a component is a quadratic function of z, so that
-    all of them at many z are one product of matrices; `coefficients` are those of :func:`_quadratic`.
+    all of them at many z are one product of matrices. `coefficients` are those of the functions, and are computed where
+    they are not given.
 
     >>> one = ManyNormals(torch.zeros(1, 2), torch.eye(2)[None])
     >>> z = torch.randn(5, 2)

@@ -13,9 +13,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from vaelib.study import evidence, fair, reference
+from vaelib.study import evidence, fair, ladder, reference
 from vaelib.study.findings import finding, quoted, shown
 from vaelib.study.judging import Verdict
+from vaelib.study.models import COPY_NOISES, copy_name
 from vaelib.study.verdicts import tally
 
 BOOK = Path(__file__).parents[2] / "book"
@@ -26,6 +27,12 @@ ALIKE = 0.1
 DIAL = ("beta = 0.01", "sigma = 0.0001")
 KINDS = ("ancestral", "deterministic")
 JUDGES = ("spoiled", "clean")
+#: Models of the verdict, and ways to sample them.
+COPY, KEPT = copy_name(COPY_NOISES[0]), "neighbourhood-kept-d20"
+AUTOENCODED, OWN, MEANS = "sigma-0.0001-d20", "own_ancestral", "fitted_deterministic_frechet_clean"
+#: Rungs of the ladder.
+COPIES = tuple(ladder.TRAINED[copy_name(noise)] for noise in COPY_NOISES)
+KEPT_RUNG, ALONE = ladder.TRAINED[KEPT], ladder.TRAINED["neighbourhood-alone-d20"]
 #: The same, as conditions name them.
 IN_JUDGES = tuple(f"{judge} judges; " for judge in JUDGES)
 BOOK_FLOOR, LOWEST = "dequantised pixels, floor 0.0011", "grey pixels, floor 0.0001"
@@ -46,12 +53,30 @@ class Found:
 
     def mean(self, frame, model, column):
         """Of a column of a stored frame for one model, over the seeds."""
-        found = self.stored.frame(frame)
+        found = self.stored.fair() if frame == "fair" else self.stored.frame(frame)
         return found.loc[found["model"] == model, column].mean()
+
+    def profile(self, frame, column):
+        """Over what is swept, the mean over the seeds."""
+        return self.stored.frame(frame).groupby(frame.removeprefix("over_").replace("dims", "d"))[column].mean()
+
+    def below(self, frame, value):
+        """Nats that are missing to the highest bound there."""
+        bound = self.profile(frame, "train_bound")
+        return bound.max() - bound[value]
+
+    def rung(self, name, column):
+        """Of a rung of the ladder, over the seeds."""
+        found = self.stored.frame("ladder")
+        return found.loc[found["rung"] == name, column].mean()
+
+    def real(self, judge):
+        """The distance of real training images."""
+        return self.mean("references", "real", f"frechet_{judge}")
 
     def contest(self, judge, *models, samples="fitted_ancestral"):
         """These models, by these samples, against the best of all common recipes."""
-        return fair.contest(self.stored.frame("fair"), judge, samples=(samples,), models=models)
+        return fair.contest(self.stored.fair(), judge, samples=(samples,), models=models)
 
     def verdict(self, claim):
         return self.by_id[claim].verdict
@@ -184,6 +209,51 @@ TRUE = {
     ),
     "split-free": lambda f: f.value("C19", "noise variance") > 2,
     "split-fixed": lambda f: f.value("C19", "nats that the bound") > 100,
+    "sigma-sharp": lambda f: (
+        0.05 < f.profile("over_sigma", "train_bound").idxmax() < 0.15
+        and f.below("over_sigma", 0.3) > 100
+        and f.profile("over_sigma", "explained")[0.3] < f.profile("over_sigma", "explained")[0.1] - 0.03
+    ),
+    "dims-dial": lambda f: (
+        f.profile("over_dims", "explained")[2] < 0.5 and f.profile("over_dims", "explained")[100] > 0.85
+    ),
+    "dims-nats": lambda f: f.profile("over_dims", "train_bound").idxmax() > 20 and f.below("over_dims", 20) > 100,
+    "copy-dial": lambda f: (
+        max(f.rung(copy, "bits") for copy in COPIES) - min(f.rung(copy, "bits") for copy in COPIES) < 0.05
+        and f.rung(COPIES[0], "explained") > 0.8 > 0.4 > f.rung(COPIES[2], "explained")
+        and f.rung(COPIES[1], "bits") == min(f.rung(copy, "bits") for copy in COPIES)
+    ),
+    "copy-informs": lambda f: abs(f.rung(COPIES[0], "explained") / f.rung("one sigma", "explained") - 1) < ALIKE,
+    "ladder-shape": lambda f: (
+        f.rung("one sigma", "bits") - f.rung("sigma of the mean", "bits") > 1
+        and f.rung("sigma of the mean, as levels", "bits") < 0.6 * f.rung("sigma of the mean", "bits")
+        and f.rung("histogram of levels", "bits") < 0.6 * f.rung("sigma of the mean, as levels", "bits")
+        and 0 < f.rung("sigma of the mean", "bits") - f.rung("autoregression 5 x 5", "bits") < 0.2
+    ),
+    "ladder-dependent": lambda f: (
+        f.rung(KEPT_RUNG, "bits") < f.rung("histogram of levels", "bits")
+        and f.rung(KEPT_RUNG, "frechet_spoiled") < 0.6 * f.rung("histogram of levels", "frechet_spoiled")
+        and f.rung(KEPT_RUNG, "frechet_clean") < 0.8 * f.rung("histogram of levels", "frechet_clean")
+    ),
+    "ladder-alone": lambda f: (
+        f.rung(ALONE, "bits") - f.rung(KEPT_RUNG, "bits") < 0.03
+        and all(f.rung(ALONE, f"frechet_{judge}") > 5 * f.rung(KEPT_RUNG, f"frechet_{judge}") for judge in JUDGES)
+    ),
+    "prior-first": lambda f: (
+        f.mean("fair", AUTOENCODED, "own_deterministic_frechet_clean")
+        > 20 * f.mean("fair", AUTOENCODED, "fitted_deterministic_frechet_clean")
+    ),
+    "win-spoiled": lambda f: (
+        f.contest("spoiled", COPY).ratio < 0.2 and f.contest("spoiled", COPY, samples=OWN).ratio < 0.5
+    ),
+    "win-clean": lambda f: 0.5 < f.contest("clean", COPY).ratio < 0.75 and f.contest("clean", COPY).recipe[1] == MEANS,
+    "own-behind": lambda f: f.contest("clean", COPY, samples=OWN).ratio > 1,
+    "missing-prior": lambda f: (
+        2 * (f.mean("fair", COPY, "codes_ancestral_frechet_clean") - f.real("clean"))
+        < f.mean("fair", COPY, "fitted_ancestral_frechet_clean") - f.real("clean")
+    ),
+    "no-room": lambda f: f.mean("fair", AUTOENCODED, "codes_deterministic_frechet_clean") < 2 * f.real("clean"),
+    "win-mse": lambda f: f.stored.frame("fair").groupby("model")["mse"].mean().idxmin() == COPY,
     # 5.6
     "no-lag": lambda f: f.met("C23", "early") is False,
     "linear": lambda f: f.verdict("C21") == Verdict.AGREES,
@@ -193,7 +263,9 @@ TRUE = {
     "con-moved": lambda f: TRUE["moved-fitted"](f) and TRUE["moved-own"](f),
     "con-automatic": lambda f: TRUE["automatic"](f),
     "con-split": lambda f: TRUE["split-fixed"](f) and TRUE["split-free"](f) and TRUE["kept-and-joint"](f),
-    "con-conditional": lambda f: f.count(Verdict.CONDITIONAL) == max(f.count(verdict) for verdict in Verdict),
+    "con-win": lambda f: all(TRUE[name](f) for name in ("win-spoiled", "win-clean", "win-mse")),
+    "con-prior": lambda f: TRUE["missing-prior"](f),
+    "con-conditional": lambda f: f.count(Verdict.CONDITIONAL) + f.count(Verdict.UNDECIDED) > f.count(Verdict.HOLDS),
     "con-pixels": lambda f: TRUE["stated"](f) and TRUE["carried"](f),
     # the front page
     "index-noise": lambda f: TRUE["noise-innocent"](f),
@@ -201,6 +273,7 @@ TRUE = {
     "index-automatic": lambda f: TRUE["automatic"](f),
     "index-covariance": lambda f: TRUE["carried"](f),
     "index-split": lambda f: TRUE["con-split"](f) and 2.5 < f.value("C19", "noise variance") < 3.5,
+    "index-win": lambda f: f.contest("spoiled", COPY).ratio < 0.2 and f.contest("clean", COPY).ratio < 0.75,
     # corrections and propositions
     "corrections-limit": lambda f: TRUE["limit"](f),
     "corrections-noise": lambda f: TRUE["noise-innocent"](f),
