@@ -214,6 +214,7 @@ def test_profiles_are_curves_over_the_seeds_that_have_them_all_and_tables_have_a
     found = pd.DataFrame(rows[:-1])
     x, runs = profiles.curve(found, "beta", "bound")
     assert x == [0.1, 1.0] and runs == [[0.1, 1.0], [1.1, 2.0]]
+    assert profiles.below_the_top(found, "beta", "bound") == (x, [[0.9, 0.0], [pytest.approx(0.9), 0.0]])
     lines = profiles.as_markdown(found, "beta", {"bound": ("bound, nats", "{:.1f}")}).splitlines()
     assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]] == [
         ["a", "1.0", "2.0 ± 1.0"],

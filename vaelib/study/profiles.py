@@ -138,6 +138,12 @@ def curve(found: pd.DataFrame, over: str, column: str) -> Curve:
     return runs.columns.tolist(), runs.to_numpy().tolist()
 
 
+def below_the_top(found: pd.DataFrame, over: str, column: str) -> Curve:
+    """A column as in :func:`curve`, as what is missing in each run to its highest value there."""
+    x, runs = curve(found, over, column)
+    return x, [[max(run) - value for value in run] for run in runs]
+
+
 def as_markdown(found: pd.DataFrame, over: str, columns: Mapping[str, tuple[str, str]]) -> str:
     """A line per point: means over seeds and, where there are several, after ± their standard deviation.
 
