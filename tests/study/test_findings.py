@@ -247,6 +247,7 @@ TRUE = {
         f.contest("spoiled", COPY).ratio < 0.2 and f.contest("spoiled", COPY, samples=OWN).ratio < 0.5
     ),
     "win-clean": lambda f: 0.5 < f.contest("clean", COPY).ratio < 0.75 and f.contest("clean", COPY).recipe[1] == MEANS,
+    "kept-near": lambda f: f.contest("spoiled", KEPT).ratio < 0.2 and f.contest("clean", KEPT).ratio < 0.75,
     "own-behind": lambda f: f.contest("clean", COPY, samples=OWN).ratio > 1,
     "missing-prior": lambda f: (
         2 * (f.mean("fair", COPY, "codes_ancestral_frechet_clean") - f.real("clean"))
